@@ -1,0 +1,1 @@
+//! The beacon and the table of peers.

@@ -1,0 +1,1 @@
+//! The core of a node: every decision, no clock, no socket.

@@ -1,0 +1,1 @@
+//! Membership of a space as pure state over its authority records.

@@ -1,0 +1,1 @@
+//! Ordered sets of records, their reconciliation, and what peers say to each other.

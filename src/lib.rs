@@ -1,0 +1,1 @@
+//! OCM, Our Collective Memory.

@@ -1,0 +1,2 @@
+//! The `ocm` binary.
+fn main() {}
