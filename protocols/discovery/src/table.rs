@@ -1,0 +1,505 @@
+//! The peers heard of, and whom to dial when.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use ocm_record::Boot;
+
+use crate::backoff::PEER_BACKOFF;
+use crate::beacon::Beacon;
+use crate::peer_id::PeerId;
+
+/// How this node heard of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Source {
+    /// Multicast DNS on the local link.
+    Mdns,
+    /// A beacon of ours, on the local link or sent to us.
+    Beacon,
+    /// An address the operator gave.
+    Bootstrap,
+    /// A peer of an earlier run.
+    Remembered,
+    /// It came to us.
+    Incoming,
+}
+
+impl Source {
+    /// Every source.
+    pub const ALL: [Self; 5] =
+        [Self::Mdns, Self::Beacon, Self::Bootstrap, Self::Remembered, Self::Incoming];
+
+    /// The word for it, in logs and as a label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Mdns => "mdns",
+            Self::Beacon => "beacon",
+            Self::Bootstrap => "bootstrap",
+            Self::Remembered => "remembered",
+            Self::Incoming => "incoming",
+        }
+    }
+
+    /// How long an address is good for after it was last heard of, in milliseconds. What shouts
+    /// all the time is soon forgotten when it stops; what an operator or a connection told is
+    /// kept for a week.
+    const fn life_ms(self) -> u64 {
+        match self {
+            Self::Mdns | Self::Beacon => 10 * 60 * 1000,
+            Self::Bootstrap | Self::Remembered | Self::Incoming => 7 * 24 * 60 * 60 * 1000,
+        }
+    }
+}
+
+/// Limits of a table. Past a limit something worse is evicted, or the newcomer is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TableLimits {
+    /// Peers in all.
+    pub peers: usize,
+    /// Peers first heard of through one source, so that one loud source cannot fill the table.
+    pub per_source: usize,
+    /// Addresses of one peer; the one heard of longest ago goes first.
+    pub addresses: usize,
+    /// Characters of an address.
+    pub address_len: usize,
+    /// New peers that beacons from one IP address may bring in a row.
+    pub beacon_burst: u32,
+    /// Milliseconds until one more may come from there.
+    pub beacon_refill_ms: u64,
+    /// IP addresses whose rate is watched; past it, beacons from further ones bring nobody new.
+    pub beacon_sources: usize,
+}
+
+impl Default for TableLimits {
+    fn default() -> Self {
+        Self {
+            peers: 2048,
+            per_source: 512,
+            addresses: 8,
+            address_len: 256,
+            beacon_burst: 64,
+            beacon_refill_ms: 1_000,
+            beacon_sources: 1024,
+        }
+    }
+}
+
+/// What came of hearing of a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sighting {
+    /// A peer not heard of before.
+    New,
+    /// A peer known already; its address is fresh again, or was added.
+    Known,
+    /// This node itself: ignored, never dialled, never counted.
+    Own,
+    /// A beacon in this node's own name, sent by another process since this one started: the
+    /// peer's key was copied, to a second process or a cloned disk. Never dialled; the operator
+    /// must give one of the two a new key.
+    CopiedKey {
+        /// The other process.
+        boot: Boot,
+    },
+    /// Too many new peers from that IP address; heard again when it slows down.
+    RateLimited,
+    /// The table is full of better ones.
+    Full,
+    /// An address longer than any that can be dialled.
+    AddressTooLong,
+}
+
+/// A peer to dial now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Candidate {
+    /// Who is expected to answer.
+    pub peer: PeerId,
+    /// Where, the most recently heard of first.
+    pub addresses: Vec<String>,
+    /// How this node first heard of it.
+    pub source: Source,
+}
+
+/// Counts for status and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TableCounts {
+    /// Peers in the table, by the source that first told of each.
+    pub peers: BTreeMap<Source, usize>,
+    /// Beacons in this node's own name by this process.
+    pub own: u64,
+    /// Beacons in this node's own name by another process.
+    pub copied_key: u64,
+    /// Newcomers not taken because of a rate.
+    pub rate_limited: u64,
+    /// Newcomers not taken because of a cap.
+    pub full: u64,
+    /// Peers evicted for others.
+    pub evicted: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Address {
+    source: Source,
+    heard: u64,
+}
+
+#[derive(Debug, Clone)]
+struct Entry {
+    source: Source,
+    addresses: BTreeMap<String, Address>,
+    heard: u64,
+    connected: bool,
+    ever_connected: bool,
+    failures: u32,
+    /// Not dialled before this time.
+    next: u64,
+    /// A dial is under way; taken as failed when it is not answered for after this long.
+    dialling: Option<u64>,
+}
+
+/// A dial that was handed out and not reported on counts as failed after this: 2 minutes.
+const DIAL_LOST_MS: u64 = 120_000;
+
+/// How long a peer that never answered, and one that once did, keep their place against a
+/// newcomer, counted from when they were last heard of.
+const PATIENCE_MS: u64 = 60_000;
+const PATIENCE_KNOWN_MS: u64 = 10 * 60_000;
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    left: u32,
+    since: u64,
+}
+
+/// Every peer heard of, except this node itself. All times `now` are milliseconds on one clock
+/// that does not run backwards, of any origin. Everything it does is a function of the calls made.
+#[derive(Debug, Clone)]
+pub struct PeerTable {
+    own: PeerId,
+    boot: Boot,
+    started_ms: u64,
+    limits: TableLimits,
+    peers: BTreeMap<PeerId, Entry>,
+    rates: BTreeMap<IpAddr, Bucket>,
+    counts: TableCounts,
+}
+
+impl PeerTable {
+    /// An empty table of the node with this PeerId and boot. `started_ms` is when the process
+    /// started, in milliseconds since the Unix epoch, as its beacons tell the time: a beacon in
+    /// its name that is older may be a recording of an earlier run, and proves no copied key.
+    #[must_use]
+    pub fn new(own: PeerId, boot: Boot, started_ms: u64, limits: TableLimits) -> Self {
+        let (peers, rates) = (BTreeMap::new(), BTreeMap::new());
+        Self { own, boot, started_ms, limits, peers, rates, counts: TableCounts::default() }
+    }
+
+    /// Takes note that `peer` may be reached at `address` (a text the shell can dial).
+    pub fn heard(&mut self, peer: PeerId, address: &str, source: Source, now: u64) -> Sighting {
+        if peer == self.own {
+            return Sighting::Own;
+        }
+        if address.len() > self.limits.address_len {
+            return Sighting::AddressTooLong;
+        }
+        let known = self.peers.contains_key(&peer);
+        if !known {
+            if !self.make_room(source, now) {
+                self.counts.full += 1;
+                return Sighting::Full;
+            }
+            self.peers.insert(peer, Entry::new(source, now));
+        }
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.heard = entry.heard.max(now);
+            entry.add_address(address, source, now, self.limits.addresses);
+        }
+        if known { Sighting::Known } else { Sighting::New }
+    }
+
+    /// Takes note of a verified beacon that came from `from`; `addresses` are those made of its
+    /// source address and its ports, and the only ones it will be dialled at.
+    pub fn heard_beacon(
+        &mut self,
+        beacon: &Beacon,
+        from: IpAddr,
+        addresses: &[String],
+        now: u64,
+    ) -> Sighting {
+        if beacon.peer == self.own {
+            if beacon.boot == self.boot || beacon.time < self.started_ms {
+                self.counts.own += 1;
+                return Sighting::Own;
+            }
+            self.counts.copied_key += 1;
+            return Sighting::CopiedKey { boot: beacon.boot };
+        }
+        if !self.peers.contains_key(&beacon.peer) && !self.spend(from, now) {
+            self.counts.rate_limited += 1;
+            return Sighting::RateLimited;
+        }
+        let mut result = Sighting::Known;
+        for address in addresses {
+            match self.heard(beacon.peer, address, Source::Beacon, now) {
+                Sighting::Known => {}
+                other => result = other,
+            }
+        }
+        result
+    }
+
+    /// Takes note that a peer known to the table is still being heard of through `source`,
+    /// without saying where.
+    pub fn refresh(&mut self, peer: &PeerId, source: Source, now: u64) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.heard = entry.heard.max(now);
+            for address in entry.addresses.values_mut().filter(|a| a.source == source) {
+                address.heard = address.heard.max(now);
+            }
+        }
+    }
+
+    /// Takes note of a connection; the peer is not dialled, evicted or expired while it lasts.
+    /// One that is in the table for the first time is taken as far as the caps allow.
+    pub fn connected(&mut self, peer: PeerId, address: Option<&str>, source: Source, now: u64) {
+        if peer == self.own {
+            return;
+        }
+        if !self.peers.contains_key(&peer) {
+            if !self.make_room(source, now) {
+                self.counts.full += 1;
+                return;
+            }
+            self.peers.insert(peer, Entry::new(source, now));
+        }
+        let limits = self.limits;
+        if let Some(entry) = self.peers.get_mut(&peer) {
+            entry.heard = entry.heard.max(now);
+            entry.connected = true;
+            entry.ever_connected = true;
+            entry.failures = 0;
+            entry.dialling = None;
+            if let Some(address) = address.filter(|a| a.len() <= limits.address_len) {
+                entry.add_address(address, source, now, limits.addresses);
+            }
+        }
+    }
+
+    /// Takes note that the last connection to a peer ended; it is dialled again after the
+    /// shortest wait.
+    pub fn disconnected(&mut self, peer: &PeerId, now: u64, random: u64) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.connected = false;
+            entry.heard = entry.heard.max(now);
+            entry.next = now.saturating_add(PEER_BACKOFF.delay(0, random));
+        }
+    }
+
+    /// Takes note that a dial came to nothing.
+    pub fn dial_failed(&mut self, peer: &PeerId, now: u64, random: u64) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.fail(now, random);
+        }
+    }
+
+    /// Forgets an address that turned out to be another peer's, or this node's own.
+    pub fn forget_address(&mut self, peer: &PeerId, address: &str) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.addresses.remove(address);
+        }
+    }
+
+    /// At most `limit` peers whose time to be dialled has come, those who waited longest first.
+    /// Each counts as being dialled until [`Self::connected`] or [`Self::dial_failed`].
+    pub fn due(&mut self, now: u64, limit: usize, random: u64) -> Vec<Candidate> {
+        for entry in self.peers.values_mut() {
+            if entry.dialling.is_some_and(|since| now.saturating_sub(since) > DIAL_LOST_MS) {
+                entry.fail(now, random);
+            }
+        }
+        let mut ready: Vec<(u64, PeerId)> = self
+            .peers
+            .iter()
+            .filter(|(_, e)| {
+                !e.connected && e.dialling.is_none() && e.next <= now && !e.addresses.is_empty()
+            })
+            .map(|(peer, e)| (e.next, *peer))
+            .collect();
+        ready.sort_unstable();
+        ready.truncate(limit);
+        ready
+            .into_iter()
+            .filter_map(|(_, peer)| {
+                let entry = self.peers.get_mut(&peer)?;
+                entry.dialling = Some(now);
+                Some(Candidate { peer, addresses: entry.newest_first(), source: entry.source })
+            })
+            .collect()
+    }
+
+    /// Forgets addresses not heard of for their source's time, and peers left without one. To be
+    /// called now and then.
+    pub fn expire(&mut self, now: u64) {
+        self.peers.retain(|_, entry| {
+            if entry.connected {
+                return true;
+            }
+            entry.addresses.retain(|_, a| now.saturating_sub(a.heard) <= a.source.life_ms());
+            !entry.addresses.is_empty()
+        });
+        let refill = self.limits.beacon_refill_ms.saturating_mul(self.limits.beacon_burst.into());
+        self.rates.retain(|_, bucket| now.saturating_sub(bucket.since) < refill);
+    }
+
+    /// The source that first told of a peer.
+    #[must_use]
+    pub fn source(&self, peer: &PeerId) -> Option<Source> {
+        self.peers.get(peer).map(|entry| entry.source)
+    }
+
+    /// Peers that were connected once, with addresses, to be remembered over a restart.
+    #[must_use]
+    pub fn worth_remembering(&self) -> Vec<(PeerId, Vec<String>)> {
+        self.peers
+            .iter()
+            .filter(|(_, e)| e.ever_connected && !e.addresses.is_empty())
+            .map(|(peer, e)| (*peer, e.newest_first()))
+            .collect()
+    }
+
+    /// How many peers are in the table.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// Whether nobody was heard of.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.peers.is_empty()
+    }
+
+    /// Counts, for status and metrics.
+    #[must_use]
+    pub fn counts(&self) -> TableCounts {
+        let mut counts = self.counts.clone();
+        counts.peers = Source::ALL.iter().map(|s| (*s, 0)).collect();
+        for entry in self.peers.values() {
+            *counts.peers.entry(entry.source).or_default() += 1;
+        }
+        counts
+    }
+
+    /// One new peer from a beacon's source address, if its rate allows.
+    fn spend(&mut self, from: IpAddr, now: u64) -> bool {
+        let TableLimits { beacon_burst, beacon_refill_ms, beacon_sources, .. } = self.limits;
+        if !self.rates.contains_key(&from) && self.rates.len() >= beacon_sources {
+            return false;
+        }
+        let bucket = self.rates.entry(from).or_insert(Bucket { left: beacon_burst, since: now });
+        let refilled = now.saturating_sub(bucket.since) / beacon_refill_ms.max(1);
+        if refilled > 0 {
+            let more = u32::try_from(refilled).unwrap_or(u32::MAX);
+            bucket.left = bucket.left.saturating_add(more).min(beacon_burst);
+            bucket.since = now;
+        }
+        let allowed = bucket.left > 0;
+        bucket.left = bucket.left.saturating_sub(1);
+        allowed
+    }
+
+    /// Makes room for one peer from `source`, evicting a worse one if a cap is reached.
+    fn make_room(&mut self, source: Source, now: u64) -> bool {
+        let of_source = self.peers.values().filter(|e| e.source == source).count();
+        if of_source >= self.limits.per_source {
+            return self.evict(now, |e| e.source == source);
+        }
+        self.peers.len() < self.limits.peers || self.evict(now, |_| true)
+    }
+
+    /// Evicts the worst peer among those chosen: never connected before once connected, more
+    /// failures before fewer, longer unheard of before shorter, lower name before higher. Whoever
+    /// is connected, or was heard of a moment ago and never failed, stays: a flood of names
+    /// drives out nobody good.
+    fn evict(&mut self, now: u64, chosen: impl Fn(&Entry) -> bool) -> bool {
+        let victim = self
+            .peers
+            .iter()
+            .filter(|(_, e)| chosen(e) && !e.connected && e.dialling.is_none())
+            .filter(|(_, e)| {
+                let patience = match (e.ever_connected, e.failures) {
+                    (true, _) => PATIENCE_KNOWN_MS,
+                    (false, 0) => PATIENCE_MS,
+                    (false, _) => 0,
+                };
+                now.saturating_sub(e.heard) >= patience
+            })
+            .min_by_key(|(peer, e)| (e.ever_connected, u32::MAX - e.failures, e.heard, **peer))
+            .map(|(peer, _)| *peer);
+        match victim {
+            Some(peer) => {
+                self.peers.remove(&peer);
+                self.counts.evicted += 1;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+impl Entry {
+    fn new(source: Source, now: u64) -> Self {
+        Self {
+            source,
+            addresses: BTreeMap::new(),
+            heard: now,
+            connected: false,
+            ever_connected: false,
+            failures: 0,
+            next: now,
+            dialling: None,
+        }
+    }
+
+    fn add_address(&mut self, address: &str, source: Source, now: u64, limit: usize) {
+        if let Some(known) = self.addresses.get_mut(address) {
+            if known.source.life_ms() < source.life_ms() {
+                known.source = source;
+            }
+            known.heard = known.heard.max(now);
+            return;
+        }
+        if limit == 0 {
+            return;
+        }
+        while self.addresses.len() >= limit {
+            let oldest = self
+                .addresses
+                .iter()
+                .min_by_key(|(text, a)| (a.heard, *text))
+                .map(|(t, _)| t.clone());
+            match oldest {
+                Some(text) => self.addresses.remove(&text),
+                None => break,
+            };
+        }
+        self.addresses.insert(address.to_owned(), Address { source, heard: now });
+    }
+
+    fn newest_first(&self) -> Vec<String> {
+        let mut texts: Vec<(&String, u64)> =
+            self.addresses.iter().map(|(text, a)| (text, a.heard)).collect();
+        texts.sort_by_key(|(_, heard)| std::cmp::Reverse(*heard));
+        texts.into_iter().map(|(text, _)| text.clone()).collect()
+    }
+
+    fn fail(&mut self, now: u64, random: u64) {
+        self.dialling = None;
+        self.next = now.saturating_add(PEER_BACKOFF.delay(self.failures, random));
+        self.failures = self.failures.saturating_add(1);
+    }
+}
+
+#[cfg(test)]
+#[path = "table_tests.rs"]
+mod tests;

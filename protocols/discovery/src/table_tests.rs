@@ -1,0 +1,200 @@
+use super::*;
+use ocm_record::PublicKey;
+use proptest::prelude::*;
+
+fn peer(n: u64) -> PeerId {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&n.to_be_bytes());
+    PeerId::new(PublicKey::from_bytes(bytes))
+}
+
+const BOOT: Boot = Boot::from_bytes([1; 16]);
+const STARTED: u64 = 1_000_000;
+const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+fn table(limits: TableLimits) -> PeerTable {
+    PeerTable::new(peer(0), BOOT, STARTED, limits)
+}
+
+fn beacon(n: u64, boot: u8, time: u64) -> Beacon {
+    Beacon { peer: peer(n), boot: Boot::from_bytes([boot; 16]), tcp: 1, udp: 0, time }
+}
+
+fn at(text: &str) -> Vec<String> {
+    vec![text.to_owned()]
+}
+
+#[test]
+fn self_is_never_dialled_and_a_copy_is_reported() {
+    let mut table = table(TableLimits::default());
+    assert_eq!(table.heard(peer(0), "a", Source::Mdns, 0), Sighting::Own);
+    table.connected(peer(0), Some("a"), Source::Incoming, 0);
+    let mut hear = |boot, time| table.heard_beacon(&beacon(0, boot, time), HERE, &at("a"), 0);
+    assert_eq!(hear(1, STARTED + 5), Sighting::Own);
+    assert_eq!(hear(2, STARTED - 1), Sighting::Own, "a recording of an earlier run");
+    let boot = Boot::from_bytes([2; 16]);
+    assert_eq!(hear(2, STARTED + 5), Sighting::CopiedKey { boot });
+    assert!(table.due(u64::MAX, 10, 0).is_empty());
+    assert!(table.is_empty());
+    assert_eq!((table.counts().own, table.counts().copied_key), (2, 1));
+}
+
+#[test]
+fn a_peer_is_dialled_again_after_longer_and_longer_waits() {
+    let mut table = table(TableLimits::default());
+    assert_eq!(table.heard(peer(1), "a", Source::Beacon, 0), Sighting::New);
+    assert_eq!(table.heard(peer(1), "b", Source::Mdns, 1), Sighting::Known);
+    let first = table.due(1, 10, 0);
+    assert_eq!(first.len(), 1);
+    assert_eq!(first[0].addresses, ["b", "a"], "the fresher address first");
+    assert!(table.due(1, 10, 0).is_empty(), "one dial at a time");
+    table.dial_failed(&peer(1), 10, u64::MAX);
+    assert!(table.due(1_009, 10, 0).is_empty());
+    assert_eq!(table.due(1_010, 10, 0).len(), 1);
+    table.dial_failed(&peer(1), 1_010, u64::MAX);
+    assert!(table.due(3_009, 10, 0).is_empty());
+    assert_eq!(table.due(3_010, 10, 0).len(), 1);
+    table.connected(peer(1), Some("b"), Source::Incoming, 3_011);
+    assert!(table.due(u64::MAX / 2, 10, 0).is_empty(), "connected");
+    table.disconnected(&peer(1), 4_000, 0);
+    assert!(table.due(4_499, 10, 0).is_empty());
+    assert_eq!(table.due(4_500, 10, 0).len(), 1, "the waits began anew");
+    assert_eq!(table.worth_remembering(), [(peer(1), vec!["b".to_owned(), "a".to_owned()])]);
+}
+
+#[test]
+fn a_dial_nobody_reports_on_is_not_waited_for_for_ever() {
+    let mut table = table(TableLimits::default());
+    table.heard(peer(1), "a", Source::Bootstrap, 0);
+    assert_eq!(table.due(0, 10, 0).len(), 1);
+    assert!(table.due(DIAL_LOST_MS, 10, 0).is_empty());
+    table.due(DIAL_LOST_MS + 1, 10, 0);
+    assert_eq!(table.due(DIAL_LOST_MS + 1_001, 10, 0).len(), 1);
+}
+
+#[test]
+fn what_is_not_heard_of_again_expires() {
+    let mut table = table(TableLimits::default());
+    table.heard(peer(1), "a", Source::Beacon, 0);
+    table.heard(peer(2), "b", Source::Mdns, 0);
+    table.heard(peer(3), "c", Source::Remembered, 0);
+    table.heard(peer(4), "d", Source::Beacon, 0);
+    table.connected(peer(4), None, Source::Beacon, 0);
+    table.refresh(&peer(2), Source::Mdns, 500_000);
+    table.expire(600_001);
+    assert_eq!(table.source(&peer(1)), None);
+    assert_eq!(table.source(&peer(2)), Some(Source::Mdns));
+    assert_eq!(table.source(&peer(3)), Some(Source::Remembered));
+    assert_eq!(table.source(&peer(4)), Some(Source::Beacon), "connected");
+    table.expire(8 * 24 * 60 * 60 * 1000);
+    assert_eq!(table.len(), 1);
+}
+
+#[test]
+fn a_flood_of_names_drives_out_nobody_good() {
+    let limits = TableLimits { peers: 8, per_source: 4, ..TableLimits::default() };
+    let mut table = table(limits);
+    table.heard(peer(1), "a", Source::Mdns, 0);
+    table.connected(peer(1), Some("a"), Source::Mdns, 0);
+    table.disconnected(&peer(1), 0, 0);
+    for n in 10..1000 {
+        table.heard(peer(n), "x", Source::Mdns, 1);
+    }
+    assert_eq!(table.source(&peer(1)), Some(Source::Mdns));
+    assert_eq!(table.len(), 4);
+    assert_eq!(table.heard(peer(2), "b", Source::Bootstrap, 1), Sighting::New);
+    // Whoever failed makes room for a newcomer.
+    let dialled = table.due(1, 10, 0);
+    assert!(dialled.iter().any(|c| c.peer == peer(10)));
+    table.dial_failed(&peer(10), 2, 0);
+    assert_eq!(table.heard(peer(3), "c", Source::Mdns, 2), Sighting::New);
+    assert_eq!(table.source(&peer(10)), None);
+}
+
+#[test]
+fn new_peers_from_one_address_are_rate_limited() {
+    let limits = TableLimits { beacon_burst: 2, beacon_sources: 2, ..TableLimits::default() };
+    let mut table = table(limits);
+    let there = |n| IpAddr::from([10, 0, 0, n]);
+    let mut hear = |n, from, now| table.heard_beacon(&beacon(n, 9, 0), from, &at("a"), now);
+    assert_eq!(hear(1, there(1), 0), Sighting::New);
+    assert_eq!(hear(2, there(1), 0), Sighting::New);
+    assert_eq!(hear(3, there(1), 999), Sighting::RateLimited);
+    assert_eq!(hear(1, there(1), 999), Sighting::Known, "a known peer costs nothing");
+    assert_eq!(hear(3, there(1), 1_000), Sighting::New);
+    assert_eq!(hear(4, there(2), 1_000), Sighting::New);
+    assert_eq!(hear(5, there(3), 1_000), Sighting::RateLimited, "too many addresses at once");
+    table.expire(3_000);
+    assert_eq!(table.heard_beacon(&beacon(5, 9, 0), there(3), &at("a"), 3_000), Sighting::New);
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Heard(u64, u8, usize),
+    Beacon(u64, u8),
+    Connected(u64, usize),
+    Disconnected(u64),
+    Failed(u64),
+    Due(usize),
+    Expire,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let n = 0u64..40;
+    prop_oneof![
+        4 => (n.clone(), any::<u8>(), 0usize..5).prop_map(|(n, a, s)| Step::Heard(n, a, s)),
+        4 => (n.clone(), any::<u8>()).prop_map(|(n, ip)| Step::Beacon(n, ip)),
+        1 => (n.clone(), 0usize..5).prop_map(|(n, s)| Step::Connected(n, s)),
+        1 => n.clone().prop_map(Step::Disconnected),
+        2 => n.prop_map(Step::Failed),
+        2 => (0usize..6).prop_map(Step::Due),
+        1 => Just(Step::Expire),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn caps_hold_whatever_is_heard(
+        steps in prop::collection::vec((step(), 0u64..100_000, any::<u64>()), 0..300),
+    ) {
+        let limits = TableLimits {
+            peers: 12, per_source: 5, addresses: 3, address_len: 4,
+            beacon_burst: 3, beacon_refill_ms: 1_000, beacon_sources: 4,
+        };
+        let (mut a, mut now) = (table(limits), 0);
+        let mut b = a.clone();
+        for (step, wait, random) in steps {
+            now += wait;
+            for table in [&mut a, &mut b] {
+                match step.clone() {
+                    Step::Heard(n, address, s) => {
+                        table.heard(peer(n), &address.to_string(), Source::ALL[s], now);
+                    }
+                    Step::Beacon(n, ip) => {
+                        let from = IpAddr::from([10, 0, 0, ip]);
+                        table.heard_beacon(&beacon(n, 9, now), from, &at(&ip.to_string()), now);
+                    }
+                    Step::Connected(n, s) => table.connected(peer(n), Some("a"), Source::ALL[s], now),
+                    Step::Disconnected(n) => table.disconnected(&peer(n), now, random),
+                    Step::Failed(n) => table.dial_failed(&peer(n), now, random),
+                    Step::Due(limit) => {
+                        let due = table.due(now, limit, random);
+                        prop_assert!(due.len() <= limit);
+                        for candidate in due {
+                            prop_assert!(candidate.peer != peer(0));
+                            prop_assert!((1..=3).contains(&candidate.addresses.len()));
+                            prop_assert!(!table.peers[&candidate.peer].connected);
+                        }
+                    }
+                    Step::Expire => table.expire(now),
+                }
+                prop_assert!(table.len() <= limits.peers);
+                prop_assert!(table.rates.len() <= limits.beacon_sources);
+                prop_assert!(table.counts().peers.values().all(|n| *n <= limits.per_source));
+                prop_assert!(table.peers.values().all(|e| e.addresses.len() <= limits.addresses));
+                prop_assert!(table.source(&peer(0)).is_none());
+            }
+        }
+        prop_assert_eq!(format!("{a:?}"), format!("{b:?}"), "the same calls, the same table");
+    }
+}
