@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::backoff::BOOTSTRAP_BACKOFF;
 use crate::peer_id::PeerId;
+use crate::table::STABLE_MS;
 
 /// Entries, at most. Every one is tried for ever, so there is an end to them.
 pub const BOOTSTRAP_ENTRIES: usize = 256;
@@ -45,6 +46,8 @@ pub struct BootstrapStatus {
 struct Target {
     led: Option<Led>,
     dialling: bool,
+    /// Connections in a row that did not last.
+    short: u32,
 }
 
 #[derive(Debug, Clone)]
@@ -52,6 +55,8 @@ struct Entry {
     text: String,
     /// No round starts before this time.
     next: u64,
+    /// The next round starts no later than this, whatever comes of the one under way.
+    again: Option<u64>,
     /// When the round under way started.
     round: Option<u64>,
     /// Rounds in a row with a failure.
@@ -92,6 +97,7 @@ impl Bootstrap {
         self.entries.push(Entry {
             text: text.to_owned(),
             next: now,
+            again: None,
             round: None,
             failures: 0,
             failed: false,
@@ -197,13 +203,35 @@ impl Bootstrap {
         }
     }
 
-    /// A peer's last connection ended: entries that led to it are tried again soon.
-    pub fn disconnected(&mut self, peer: &PeerId, now: u64, random: u64) {
+    /// A peer's last connection ended after `lasted_ms`: entries that led to it are tried again
+    /// soon, or after longer and longer waits when it keeps hanging up within [`STABLE_MS`].
+    pub fn disconnected(&mut self, peer: &PeerId, lasted_ms: u64, now: u64, random: u64) {
+        self.again(peer, now, |target| {
+            target.short = if lasted_ms < STABLE_MS { target.short.saturating_add(1) } else { 0 };
+            BOOTSTRAP_BACKOFF.delay(target.short, random)
+        });
+    }
+
+    /// Tries the entries that led to a peer at once.
+    pub fn retry(&mut self, peer: &PeerId, now: u64) {
+        self.again(peer, now, |target| {
+            target.short = 0;
+            0
+        });
+    }
+
+    fn again(&mut self, peer: &PeerId, now: u64, wait: impl Fn(&mut Target) -> u64) {
         for entry in &mut self.entries {
-            if entry.targets.values().any(|t| t.led == Some(Led::Peer(*peer))) {
-                entry.failures = 0;
-                let soon = now.saturating_add(BOOTSTRAP_BACKOFF.delay(0, random));
-                entry.next = entry.next.min(soon);
+            for target in entry.targets.values_mut() {
+                if target.led == Some(Led::Peer(*peer)) {
+                    entry.failures = 0;
+                    let at = now.saturating_add(wait(target));
+                    if entry.round.is_some() {
+                        entry.again = Some(entry.again.map_or(at, |again| again.min(at)));
+                    } else {
+                        entry.next = entry.next.min(at);
+                    }
+                }
             }
         }
     }
@@ -243,7 +271,8 @@ impl Entry {
             self.cause = None;
             BOOTSTRAP_BACKOFF.delay(u32::MAX, random)
         };
-        self.next = now.saturating_add(wait);
+        let next = now.saturating_add(wait);
+        self.next = self.again.take().map_or(next, |again| again.min(next));
     }
 }
 
@@ -283,12 +312,12 @@ mod tests {
         b.dial_ended(id, "d", Ok(Led::Peer(peer(3))), 1_003, u64::MAX);
         assert_eq!((b.status()[0].failures, b.status()[0].cause.clone()), (0, None));
         assert_eq!(b.next_due(), Some(61_003), "looked at again, slowly");
-        b.disconnected(&peer(9), 1_004, u64::MAX);
+        b.disconnected(&peer(9), STABLE_MS, 11_003, u64::MAX);
         assert_eq!(b.next_due(), Some(61_003));
-        b.disconnected(&peer(2), 1_004, u64::MAX);
-        assert_eq!(b.next_due(), Some(2_004));
-        assert_eq!(b.due(2_004, 0).len(), 1);
-        assert_eq!(resolve(&mut b, id, &["a", "b", "c"], &[1, 3], 2_004), ["c"]);
+        b.disconnected(&peer(2), STABLE_MS, 11_003, u64::MAX);
+        assert_eq!(b.next_due(), Some(12_003));
+        assert_eq!(b.due(12_003, 0).len(), 1);
+        assert_eq!(resolve(&mut b, id, &["a", "b", "c"], &[1, 3], 12_003), ["c"]);
     }
 
     #[test]
@@ -302,6 +331,30 @@ mod tests {
         b.due(60_000, 0);
         assert!(resolve(&mut b, id, &["a"], &[], 60_000).is_empty());
         assert_eq!(b.next_due(), Some(120_000));
+    }
+
+    #[test]
+    fn a_peer_that_hangs_up_is_asked_more_and_more_rarely() {
+        let mut b = Bootstrap::new();
+        let id = b.add("x", 0).unwrap();
+        let mut now = 0;
+        for wait in [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000] {
+            assert_eq!(b.due(now, 0).len(), 1);
+            assert_eq!(resolve(&mut b, id, &["a"], &[], now), ["a"]);
+            b.dial_ended(id, "a", Ok(Led::Peer(peer(1))), now, u64::MAX);
+            b.disconnected(&peer(1), 5, now, u64::MAX);
+            assert_eq!(b.next_due(), Some(now + wait));
+            now += wait;
+        }
+        b.due(now, 0);
+        resolve(&mut b, id, &["a"], &[1], now);
+        b.retry(&peer(1), now);
+        assert_eq!(b.next_due(), Some(now));
+        b.due(now, 0);
+        resolve(&mut b, id, &["a", "b"], &[1], now);
+        b.retry(&peer(1), now + 5);
+        b.dial_ended(id, "b", Ok(Led::Own), now + 10, 0);
+        assert_eq!(b.next_due(), Some(now + 5), "not forgotten over the round under way");
     }
 
     #[test]

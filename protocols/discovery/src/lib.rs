@@ -29,4 +29,4 @@ pub use certificate::{
     VerifiedCertificate,
 };
 pub use peer_id::{PeerId, PeerIdError};
-pub use table::{Candidate, PeerTable, Sighting, Source, TableCounts, TableLimits};
+pub use table::{Candidate, PeerTable, STABLE_MS, Sighting, Source, TableCounts, TableLimits};

@@ -148,7 +148,8 @@ struct Entry {
     source: Source,
     addresses: BTreeMap<String, Address>,
     heard: u64,
-    connected: bool,
+    /// Since when it is connected.
+    connected: Option<u64>,
     ever_connected: bool,
     failures: u32,
     /// Not dialled before this time.
@@ -159,6 +160,9 @@ struct Entry {
 
 /// A dial that was handed out and not reported on counts as failed after this: 2 minutes.
 const DIAL_LOST_MS: u64 = 120_000;
+
+/// A connection that lasts this long was worth dialling: 10 seconds.
+pub const STABLE_MS: u64 = 10_000;
 
 /// How long a peer that never answered, and one that once did, keep their place against a
 /// newcomer, counted from when they were last heard of.
@@ -275,9 +279,8 @@ impl PeerTable {
         let limits = self.limits;
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.heard = entry.heard.max(now);
-            entry.connected = true;
+            entry.connected.get_or_insert(now);
             entry.ever_connected = true;
-            entry.failures = 0;
             entry.dialling = None;
             if let Some(address) = address.filter(|a| a.len() <= limits.address_len) {
                 entry.add_address(address, source, now, limits.addresses);
@@ -285,13 +288,27 @@ impl PeerTable {
         }
     }
 
-    /// Takes note that the last connection to a peer ended; it is dialled again after the
-    /// shortest wait.
+    /// Takes note that the last connection to a peer ended. One that lasted [`STABLE_MS`] makes up
+    /// for earlier failures, and the peer is dialled again after the shortest wait; a shorter one
+    /// (a peer that answers and hangs up) counts as a failure.
     pub fn disconnected(&mut self, peer: &PeerId, now: u64, random: u64) {
         if let Some(entry) = self.peers.get_mut(peer) {
-            entry.connected = false;
+            let Some(since) = entry.connected.take() else { return };
             entry.heard = entry.heard.max(now);
-            entry.next = now.saturating_add(PEER_BACKOFF.delay(0, random));
+            if now.saturating_sub(since) >= STABLE_MS {
+                entry.failures = 0;
+                entry.next = now.saturating_add(PEER_BACKOFF.delay(0, random));
+            } else {
+                entry.fail(now, random);
+            }
+        }
+    }
+
+    /// Forgets earlier failures of a peer: it is due at once.
+    pub fn retry(&mut self, peer: &PeerId, now: u64) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.failures = 0;
+            entry.next = now;
         }
     }
 
@@ -321,7 +338,10 @@ impl PeerTable {
             .peers
             .iter()
             .filter(|(_, e)| {
-                !e.connected && e.dialling.is_none() && e.next <= now && !e.addresses.is_empty()
+                e.connected.is_none()
+                    && e.dialling.is_none()
+                    && e.next <= now
+                    && !e.addresses.is_empty()
             })
             .map(|(peer, e)| (e.next, *peer))
             .collect();
@@ -341,7 +361,7 @@ impl PeerTable {
     /// called now and then.
     pub fn expire(&mut self, now: u64) {
         self.peers.retain(|_, entry| {
-            if entry.connected {
+            if entry.connected.is_some() {
                 return true;
             }
             entry.addresses.retain(|_, a| now.saturating_sub(a.heard) <= a.source.life_ms());
@@ -425,7 +445,7 @@ impl PeerTable {
         let victim = self
             .peers
             .iter()
-            .filter(|(_, e)| chosen(e) && !e.connected && e.dialling.is_none())
+            .filter(|(_, e)| chosen(e) && e.connected.is_none() && e.dialling.is_none())
             .filter(|(_, e)| {
                 let patience = match (e.ever_connected, e.failures) {
                     (true, _) => PATIENCE_KNOWN_MS,
@@ -453,7 +473,7 @@ impl Entry {
             source,
             addresses: BTreeMap::new(),
             heard: now,
-            connected: false,
+            connected: None,
             ever_connected: false,
             failures: 0,
             next: now,

@@ -56,9 +56,16 @@ fn a_peer_is_dialled_again_after_longer_and_longer_waits() {
     assert_eq!(table.due(3_010, 10, 0).len(), 1);
     table.connected(peer(1), Some("b"), Source::Incoming, 3_011);
     assert!(table.due(u64::MAX / 2, 10, 0).is_empty(), "connected");
-    table.disconnected(&peer(1), 4_000, 0);
-    assert!(table.due(4_499, 10, 0).is_empty());
-    assert_eq!(table.due(4_500, 10, 0).len(), 1, "the waits began anew");
+    table.disconnected(&peer(1), 4_000, u64::MAX);
+    assert!(table.due(7_999, 10, 0).is_empty(), "it hung up: that is a failure");
+    assert_eq!(table.due(8_000, 10, 0).len(), 1);
+    table.connected(peer(1), None, Source::Incoming, 9_000);
+    table.disconnected(&peer(1), 19_000, 0);
+    assert!(table.due(19_499, 10, 0).is_empty());
+    assert_eq!(table.due(19_500, 10, 0).len(), 1, "the waits began anew");
+    table.dial_failed(&peer(1), 19_600, 0);
+    table.retry(&peer(1), 19_600);
+    assert_eq!(table.due(19_600, 10, 0).len(), 1);
     assert_eq!(table.worth_remembering(), [(peer(1), vec!["b".to_owned(), "a".to_owned()])]);
 }
 
@@ -183,7 +190,7 @@ proptest! {
                         for candidate in due {
                             prop_assert!(candidate.peer != peer(0));
                             prop_assert!((1..=3).contains(&candidate.addresses.len()));
-                            prop_assert!(!table.peers[&candidate.peer].connected);
+                            prop_assert!(table.peers[&candidate.peer].connected.is_none());
                         }
                     }
                     Step::Expire => table.expire(now),
