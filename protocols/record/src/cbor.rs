@@ -13,8 +13,8 @@ pub struct NotCanonical(pub String);
 ///
 /// # Panics
 /// Never for the types of this workspace: encoding to memory fails only for values that DAG-CBOR
-/// has no form for (floats that are not finite, keys that are not text), and those are refused
-/// where such values enter.
+/// has no form for (floats that are not finite, integers past 64 bits, keys that are not text), and
+/// those are refused where such values enter.
 #[must_use]
 pub fn to_canonical<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
     #[expect(clippy::expect_used, reason = "see the panics section")]
@@ -23,7 +23,11 @@ pub fn to_canonical<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 
 /// Decodes exactly one value and nothing after it, refusing every encoding but the canonical one
 /// (long integers, indefinite lengths, unsorted or repeated keys, trailing bytes) and nesting
-/// deeper than [`CBOR_DEPTH`]. Memory is bounded by a small multiple of the input.
+/// deeper than [`CBOR_DEPTH`]. What an input promises reserves nothing: all of it is walked before
+/// any of it is decoded, so memory is bounded by the items that are there (an [`Ipld`] takes some
+/// hundred bytes for an item of one).
+///
+/// [`Ipld`]: ipld_core::ipld::Ipld
 ///
 /// # Errors
 /// [`NotCanonical`] with the decoder's reason.

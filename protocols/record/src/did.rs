@@ -7,6 +7,7 @@ use multibase::Base;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 use crate::key::PublicKey;
+use crate::limits;
 
 /// A DID that OCM understands. Its text is canonical: two texts are the same DID exactly when
 /// they are equal.
@@ -75,6 +76,9 @@ impl FromStr for Did {
     type Err = DidError;
     fn from_str(text: &str) -> Result<Self, DidError> {
         let shown = || text.chars().take(100).collect::<String>();
+        if text.len() > limits::DID_BYTES {
+            return Err(DidError::Method(shown()));
+        }
         if let Some(encoded) = text.strip_prefix("did:key:") {
             let wrong = || DidError::Key(shown());
             if encoded.len() > 64 || !encoded.starts_with('z') {

@@ -17,6 +17,12 @@ use crate::time::Time;
 /// The domain tag and version at the head of every header.
 pub(crate) const VERSION: &str = "ocm/1";
 
+/// What the tag at the head of an array says, when it is that of another version of the record.
+pub(crate) fn other_tag(tag: &str) -> Option<Malformed> {
+    (tag != VERSION && tag.starts_with("ocm/"))
+        .then(|| Malformed::Version(tag.chars().take(32).collect()))
+}
+
 /// What a record is for. Unknown kinds are admitted on their header, without effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -197,7 +203,8 @@ impl Header {
             size,
         ) = wire;
         if version != VERSION {
-            return Err(Malformed::Version(version.chars().take(32).collect()));
+            return Err(other_tag(&version)
+                .unwrap_or(Malformed::Rule("a header begins with the tag of a version of ocm")));
         }
         let header = Self {
             space: SpaceId(space),

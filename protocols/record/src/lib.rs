@@ -13,6 +13,7 @@
 //!
 //! [`SignedRecord`] shows what is needed to find a record's place (ids, links, times), never who
 //! speaks or what is said. [`VerifiedRecord`] has no constructor but verification.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod body;
 mod cbor;

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 use crate::body::{Body, BodyError};
 use crate::cbor::{NotCanonical, from_canonical, to_canonical};
 use crate::did::Did;
-use crate::header::{Boot, Header, Kind, Set, Wire};
+use crate::header::{Boot, Header, Kind, Set, Wire, other_tag};
 use crate::id::{MemoryId, RecordId, SpaceId};
 use crate::key::{KeyError, PublicKey, Signature, SigningKey};
 use crate::limits;
@@ -367,9 +367,7 @@ fn other_version(bytes: &[u8]) -> Option<Malformed> {
     use ipld_core::ipld::Ipld;
     let Ok(Ipld::List(items)) = from_canonical::<Ipld>(bytes) else { return None };
     match items.first() {
-        Some(Ipld::String(tag)) if tag.starts_with("ocm/") && tag != crate::header::VERSION => {
-            Some(Malformed::Version(tag.chars().take(32).collect()))
-        }
+        Some(Ipld::String(tag)) => other_tag(tag),
         _ => None,
     }
 }

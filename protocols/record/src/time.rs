@@ -20,10 +20,12 @@ impl Time {
     /// reconciliation and is rejected in a header.
     pub const LAST: Self = Self(u64::MAX - 1);
 
-    /// The first reading of a millisecond.
+    /// The first reading of a millisecond. A reading has 48 bits for it (until the year 10889):
+    /// later milliseconds count as the last there is.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
-        Self(millis << 16)
+        const LAST: u64 = (1 << 48) - 1;
+        Self((if millis < LAST { millis } else { LAST }) << 16)
     }
 
     /// Milliseconds since the Unix epoch.
@@ -63,12 +65,14 @@ impl Clock {
         far
     }
 
-    /// A time for a new record: later than every reading before and than `after` (the latest of
-    /// what the record builds on), whatever the clock says. `None` when no time is left.
+    /// A time for a new record: later than `after` (the latest of what the record builds on) and
+    /// than every reading before, whatever the clock says, save readings that were far ahead only
+    /// because what they built on was. `None` when no time is left.
     pub fn tick(&mut self, after: Time, now_ms: u64) -> Option<Time> {
         let floor = self.last.max(after).next()?;
         let time = floor.max(Time::from_millis(now_ms));
-        if !time.is_far_ahead(now_ms) {
+        // Its own readings it follows even when the machine's clock was set back behind them.
+        if after <= self.last || !time.is_far_ahead(now_ms) {
             self.last = time;
         }
         Some(time)
@@ -86,6 +90,27 @@ mod tests {
         assert_eq!(first, Time::from_millis(1000));
         assert!(clock.tick(Time(0), 1000).unwrap() > first, "same millisecond");
         assert!(clock.tick(Time(0), 10).unwrap() > first, "clock set back");
+    }
+
+    #[test]
+    fn a_machine_set_back_by_a_day_still_gets_rising_times() {
+        let mut clock = Clock::default();
+        let day = 24 * 60 * 60 * 1000;
+        let mut last = clock.tick(Time(0), 2 * day).unwrap();
+        for _ in 0..3 {
+            let next = clock.tick(Time(0), day).unwrap();
+            assert!(next > last);
+            last = next;
+        }
+    }
+
+    #[test]
+    fn a_millisecond_past_the_last_does_not_wrap() {
+        let last = Time::from_millis((1 << 48) - 1);
+        assert_eq!(last.millis(), (1 << 48) - 1);
+        assert_eq!(Time::from_millis(1 << 48), last);
+        assert_eq!(Time::from_millis(u64::MAX), last);
+        assert!(last < Time::LAST);
     }
 
     #[test]
