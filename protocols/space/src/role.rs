@@ -33,7 +33,7 @@ impl Role {
             Self::Owner => true,
             Self::Writer => {
                 matches!(kind, Kind::CHANGE | Kind::OFFER | Kind::FORGET | Kind::IDENTITY)
-                    || kind.0 > Kind::ACKNOWLEDGEMENT.0
+                    || !(Kind::GENESIS.0..=Kind::ACKNOWLEDGEMENT.0).contains(&kind.0)
             }
             Self::Agent => kind == Kind::CHANGE,
             Self::Reader => kind == Kind::IDENTITY,

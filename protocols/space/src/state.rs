@@ -114,12 +114,17 @@ impl SpaceState {
 
     /// Whether a record has the right to stand in this space, judged by its own `auth` alone
     /// (`protocols/README.md`, section 6). A pure function of the record and the closure of its
-    /// `auth`: what else has been inserted makes no difference.
+    /// `auth`: what else has been inserted makes no difference. A record of another space has no
+    /// right here.
     ///
     /// # Errors
-    /// See [`Denial`].
+    /// See [`Denial`]. What is missing comes first, then what has no right, and last what only
+    /// another version could judge.
     pub fn authorise(&self, record: &VerifiedRecord) -> Result<(), Denial> {
         let header = record.header();
+        if record.space() != self.space {
+            return Err(Denial::Refused(Refusal::NotPermitted));
+        }
         if header.kind == Kind::GENESIS {
             return match read_genesis(record) {
                 Some(_) => Ok(()),
@@ -132,90 +137,101 @@ impl SpaceState {
         if header.author.is_some() {
             return Err(Denial::Unsupported("a key bound to another DID"));
         }
+        let closure = self.closure(&header.auth, limits::AUTH_CLOSURE)?;
+        let author = record.author();
+        let permitted = genesis.owners.contains(&author)
+            || open_to_all(genesis, header.kind)
+            || closure.iter().filter_map(|id| self.entries.get(id)?.grant.as_ref()).any(|grant| {
+                grant.permits(&author, &header.key, header.kind, header.time.millis())
+            });
+        if !permitted {
+            return Err(Denial::Refused(Refusal::NotPermitted));
+        }
         if header.kind == Kind::GRANT
             && let Err(GrantError::Unsupported(field)) = read_grant(record)
         {
             return Err(Denial::Unsupported(field));
         }
-        let closure = self.closure(&header.auth)?;
-        let author = record.author();
-        let permitted = genesis.owners.contains(&author)
-            || (genesis.policy.write == Access::Open
-                && matches!(header.kind, Kind::CHANGE | Kind::CLAIM | Kind::IDENTITY))
-            || closure.iter().filter_map(|id| self.entries.get(id)?.grant.as_ref()).any(|grant| {
-                grant.permits(&author, &header.key, header.kind, header.time.millis())
-            });
-        if permitted { Ok(()) } else { Err(Denial::Refused(Refusal::NotPermitted)) }
+        Ok(())
     }
 
-    /// The records named by `auth`, theirs, and so on.
-    fn closure(&self, auth: &[RecordId]) -> Result<BTreeSet<RecordId>, Denial> {
-        let missing: Vec<_> =
-            auth.iter().filter(|id| !self.entries.contains_key(id)).copied().collect();
-        if !missing.is_empty() {
-            return Err(Denial::Missing(missing));
-        }
+    /// The records named by `auth`, theirs, and so on: `limit` of them at most.
+    fn closure(&self, auth: &[RecordId], limit: usize) -> Result<BTreeSet<RecordId>, Denial> {
+        let mut missing = BTreeSet::new();
         let mut seen: BTreeSet<RecordId> = auth.iter().copied().collect();
         let mut open: Vec<RecordId> = auth.to_vec();
         while let Some(id) = open.pop() {
-            for next in self.entries.get(&id).into_iter().flat_map(|entry| &entry.auth) {
-                if seen.insert(*next) {
-                    open.push(*next);
-                }
-            }
-            if seen.len() > limits::AUTH_CLOSURE {
+            if seen.len() > limit {
                 return Err(Denial::Refused(Refusal::AuthorityTooDeep));
             }
+            let Some(entry) = self.entries.get(&id) else {
+                missing.insert(id);
+                continue;
+            };
+            open.extend(entry.auth.iter().filter(|next| seen.insert(**next)));
         }
-        Ok(seen)
+        if missing.is_empty() {
+            Ok(seen)
+        } else {
+            Err(Denial::Missing(missing.into_iter().collect()))
+        }
     }
 
     /// What a record of this kind, by this author and key, should name as `auth`; `None` when
-    /// nothing here permits it now.
+    /// nothing here permits it. `millis` is the millisecond of the record's own time
+    /// ([`ocm_record::Time::millis`]), which may be ahead of the clock's: grants expire by it.
     #[must_use]
     pub fn proof(
         &self,
         author: &Did,
         key: &PublicKey,
         kind: Kind,
-        now_ms: u64,
+        millis: u64,
     ) -> Option<Vec<RecordId>> {
         let genesis = self.genesis.as_ref()?;
+        if *author != Did::Key(*key) {
+            return None;
+        }
         if genesis.owners.contains(author) {
             return Some(Vec::new());
         }
-        let grant = self.grants(author).find(|(_, grant)| grant.permits(author, key, kind, now_ms));
-        if let Some((id, _)) = grant {
-            return Some(vec![id]);
-        }
-        let open = genesis.policy.write == Access::Open
-            && matches!(kind, Kind::CHANGE | Kind::CLAIM | Kind::IDENTITY);
-        open.then(Vec::new)
+        self.grants(author)
+            .filter(|(_, grant)| grant.permits(author, key, kind, millis))
+            .find(|(id, _)| self.closure(&[*id], limits::AUTH_CLOSURE).is_ok())
+            .map(|(id, _)| vec![id])
+            .or_else(|| open_to_all(genesis, kind).then(Vec::new))
     }
 
-    /// The records that show another node that `did` holds a role: the genesis, a grant to it,
-    /// and what that grant rests on, each before those that need it. Empty when it holds none.
+    /// The records that show another node that `did` holds its role: the genesis, the grant of
+    /// its strongest role, and what that grant rests on, each before those that need it. Empty
+    /// when it holds none; the genesis alone for an owner whom that names.
     #[must_use]
     pub fn proof_of_membership(&self, did: &Did) -> Vec<RecordId> {
-        let Some((grant, _)) = self.grants(did).next() else { return Vec::new() };
-        let Ok(closure) = self.closure(&[grant]) else { return Vec::new() };
-        let mut ids: BTreeSet<RecordId> = closure;
-        ids.insert(self.space.0);
-        // An `auth` may carry a later time than the record that names it, so order by need.
-        let mut ordered: Vec<RecordId> = Vec::with_capacity(ids.len());
-        while ordered.len() < ids.len() {
-            let before = ordered.len();
-            for id in &ids {
-                let ready = self
-                    .entries
-                    .get(id)
-                    .is_none_or(|entry| entry.auth.iter().all(|need| ordered.contains(need)));
-                if ready && !ordered.contains(id) {
-                    ordered.push(*id);
-                }
-            }
-            if ordered.len() == before {
-                break;
+        let Some(genesis) = &self.genesis else { return Vec::new() };
+        let mut ordered = vec![self.space.0];
+        if genesis.owners.contains(did) {
+            return ordered;
+        }
+        // The grant was admitted, so its own `auth` is within the limit.
+        let whole = |id: &RecordId| self.closure(&[*id], limits::AUTH_CLOSURE + 1).is_ok();
+        let Some((grant, _)) = self
+            .grants(did)
+            .filter(|(id, _)| whole(id))
+            .min_by_key(|(id, grant)| (grant.role, *id))
+        else {
+            return Vec::new();
+        };
+        // An `auth` may carry a later time than the record that names it, so order by need:
+        // depth first, each record after all that it names.
+        let mut seen = BTreeSet::from([self.space.0]);
+        let mut stack = vec![(grant, false)];
+        while let Some((id, named_are_in)) = stack.pop() {
+            if named_are_in {
+                ordered.push(id);
+            } else if seen.insert(id) {
+                stack.push((id, true));
+                let named = self.entries.get(&id).into_iter().flat_map(|entry| &entry.auth);
+                stack.extend(named.map(|id| (*id, false)));
             }
         }
         ordered
@@ -229,7 +245,8 @@ impl SpaceState {
             .filter_map(|id| Some((*id, self.entries.get(id)?.grant.as_ref()?)))
     }
 
-    /// The strongest role a DID holds.
+    /// The strongest role a DID holds. A grant past its `expires` still counts here: expiry
+    /// bounds records by their own time, it does not end a membership.
     #[must_use]
     pub fn role(&self, did: &Did) -> Option<Role> {
         if self.genesis.as_ref().is_some_and(|genesis| genesis.owners.contains(did)) {
@@ -269,6 +286,12 @@ impl SpaceState {
         });
         owners.chain(granted).collect()
     }
+}
+
+/// Whether everyone may write this kind in the space.
+fn open_to_all(genesis: &Genesis, kind: Kind) -> bool {
+    genesis.policy.write == Access::Open
+        && matches!(kind, Kind::CHANGE | Kind::CLAIM | Kind::IDENTITY)
 }
 
 /// The genesis in a record, if its body is one and its author the first owner.
