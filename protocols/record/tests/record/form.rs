@@ -284,16 +284,13 @@ fn headers_are_limited_exactly() {
 
 #[test]
 fn records_are_limited_exactly() {
+    const PAST: usize = limits::RECORD_BYTES + 1;
     let error = |n: usize| SignedRecord::decode(&vec![0x80; n]).unwrap_err();
     assert_eq!(class_of_form(&error(limits::RECORD_BYTES)), "not-canonical");
     assert!(matches!(
-        error(limits::RECORD_BYTES + 1),
-        Malformed::Size { bytes, limit: limits::RECORD_BYTES, .. } if bytes == limit_plus_one()
+        error(PAST),
+        Malformed::Size { bytes: PAST, limit: limits::RECORD_BYTES, .. }
     ));
-}
-
-const fn limit_plus_one() -> usize {
-    limits::RECORD_BYTES + 1
 }
 
 #[test]

@@ -567,6 +567,10 @@ fn whole_record() {
                 assemble(&head, &flipped(&sig, 40), Some(&said)), "signature"),
             tampered("a bit of the body", assemble(&head, &sig, Some(&flipped(&said, 30))), "body"),
             tampered("a body cut short", assemble(&head, &sig, Some(&said[1..])), "body"),
+            tampered("a size that is not the body's", {
+                let size = Ipld::Integer(said.len() as i128 + 1);
+                signed(&key(2), &replaced(2, 13, size), Some(&said))
+            }, "body"),
             tampered("another record's body", assemble(&head, &sig, grant.body_bytes()), "body"),
             tampered("a bit of the boot", assemble(&{
                 let at = head.windows(16).position(|bytes| bytes == [7; 16]).unwrap();
