@@ -1,1 +1,84 @@
 //! Ordered sets of records, their reconciliation, and what peers say to each other.
+//!
+//! The wire forms are specified in `protocols/README.md`, sections 8 (federation protocol), 9
+//! (limits) and 10 (reconciliation and parity). This crate imports no clock, no socket and no
+//! source of randomness.
+//!
+//! ```text
+//! OrderedSet ◀── SumTree            ids in order, the sum of any range in O(log n)
+//!     ▲
+//!     ├── Initiator / respond       which ids each side lacks, in bytes that follow the difference
+//!     │        ▲
+//!     │     Session                 one run of anti-entropy with one peer in one space:
+//!     │        │                    authority, then content: reconcile, fetch, push; then parity
+//!     │        ▼
+//!     │   Request / Response        the messages, strict canonical DAG-CBOR
+//!     │
+//! LtHash ─▶ Parity ─▶ compare       are two replicas equal, and if not, in what
+//! SpaceTag                          how a space is named without disclosing it
+//! ```
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod lthash;
+mod message;
+mod parity;
+mod reconcile;
+mod set;
+mod tag;
+mod tree;
+
+pub use lthash::{LtHash, LtHashError, SetHash};
+pub use message::{Hello, MessageError, Page, PushVerdict, Refusal, Request, Response};
+pub use parity::{Comparison, Parity, SetDigest, compare};
+pub use reconcile::{Initiator, ReconcileError, Step, WireError, respond};
+pub use set::{OrderedSet, Span, Sum};
+pub use tag::{PEER_ID_LEN, PaddedTags, SpaceTag, pad_tags, space_tag};
+pub use tree::{PastTheEnd, SumTree};
+
+/// Limits of the federation protocol (`protocols/README.md`, section 9). What is past one is
+/// refused when it is read and never written.
+pub mod limits {
+    /// Bytes of one request or response, encoded: room for sixteen of the largest records, small
+    /// enough that a hundred peers at once cost what a node can spare.
+    pub const MESSAGE_BYTES: usize = 1024 * 1024;
+    /// Bytes of encoded records in one page (`Records`, `Push`): leaves room in a message for
+    /// framing and for a full list of absent ids.
+    pub const PAGE_BYTES: usize = MESSAGE_BYTES - 32 * 1024;
+    /// Ids that one `Fetch` asks for, and records that one page carries: about one message of
+    /// ordinary records.
+    pub const PAGE_RECORDS: usize = 512;
+    /// Space tags in one `Spaces`, padding included: a power of two above the number of spaces
+    /// that two peers share.
+    pub const TAGS: usize = 256;
+    /// Bytes of a hello's agent text.
+    pub const AGENT_BYTES: usize = 64;
+    /// Bytes of the certificate in a hello.
+    pub const CERTIFICATE_BYTES: usize = 1024;
+    /// Kinds that a hello lists as supported.
+    pub const KINDS: usize = 64;
+
+    /// Bytes of a reconciliation message that this node writes, unless the caller sets fewer:
+    /// fits one libp2p frame.
+    pub const FRAME_BYTES: usize = 60 * 1024;
+    /// The fewest bytes a caller can set: one split range always fits, so every round advances.
+    pub const FRAME_BYTES_MIN: usize = 4096;
+    /// Bytes of a reconciliation message that this node reads.
+    pub const RECONCILE_BYTES: usize = 64 * 1024;
+    /// Ranges in one reconciliation message: each costs the reader one descent of its tree.
+    pub const RANGES: usize = 8192;
+    /// Ids in all lists of one reconciliation message: what fits one anyway, said as a count.
+    pub const LISTED_IDS: usize = RECONCILE_BYTES / 32;
+    /// Ids that one round may find the peer to lack. The rest of the range follows in the next
+    /// rounds, so that an empty peer costs this node no list of its whole set.
+    pub const HAVES: usize = 4096;
+
+    /// Reconciliation rounds for one set in one session: at about 1,700 ids a round, enough for a
+    /// million. A session past it ends; what it brought stays, and the next one goes on.
+    pub const SESSION_ROUNDS: u32 = 1024;
+    /// Requests in one session, of all sorts.
+    pub const SESSION_REQUESTS: u32 = 16 * 1024;
+    /// Ids that a peer may list and then say it does not have, in one session: more than the
+    /// records it can have erased meanwhile, few enough to end the play of one that invents ids.
+    pub const SESSION_ABSENT: u64 = 1024;
+}

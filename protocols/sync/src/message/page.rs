@@ -1,0 +1,54 @@
+//! As many records as fit one message.
+
+use ocm_record::RecordId;
+use serde_bytes::ByteBuf;
+
+use crate::limits;
+
+/// Bytes of CBOR around one record.
+const FRAMING: usize = 5;
+
+/// Records for a list of ids: the answer to a fetch, and what a session is given to push. Ids that
+/// are in neither part found no room, and are to be asked for again.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// Encoded records, in the order of the ids.
+    pub records: Vec<ByteBuf>,
+    /// Ids of which there is no record.
+    pub absent: Vec<RecordId>,
+}
+
+impl Page {
+    /// Fills a page for the first of `ids`, as far as [`limits::PAGE_RECORDS`] and
+    /// [`limits::PAGE_BYTES`] allow; at least one id is always settled. `lookup` gives the encoded
+    /// record, or `None` where there is none to be had.
+    ///
+    /// # Errors
+    /// The first that `lookup` returns.
+    pub fn fill<E>(
+        ids: &[RecordId],
+        mut lookup: impl FnMut(&RecordId) -> Result<Option<Vec<u8>>, E>,
+    ) -> Result<Self, E> {
+        let mut page = Self::default();
+        let mut room = limits::PAGE_BYTES;
+        for id in ids.iter().take(limits::PAGE_RECORDS) {
+            match lookup(id)? {
+                None => page.absent.push(*id),
+                Some(record) => match room.checked_sub(record.len() + FRAMING) {
+                    Some(rest) => {
+                        room = rest;
+                        page.records.push(ByteBuf::from(record));
+                    }
+                    None => break,
+                },
+            }
+        }
+        Ok(page)
+    }
+
+    /// How many ids it settles.
+    #[must_use]
+    pub fn settled(&self) -> usize {
+        self.records.len() + self.absent.len()
+    }
+}
