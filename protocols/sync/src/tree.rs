@@ -322,12 +322,12 @@ impl OrderedSet for SumTree {
     }
 }
 
+#[cfg(test)]
 impl FromIterator<RecordId> for SumTree {
-    /// The set of those ids that a record can have; others are left out.
     fn from_iter<I: IntoIterator<Item = RecordId>>(ids: I) -> Self {
         let mut tree = Self::new();
         for id in ids {
-            let _ = tree.insert(id);
+            tree.insert(id).unwrap();
         }
         tree
     }

@@ -1,0 +1,473 @@
+//! One run of anti-entropy.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use ocm_record::{Malformed, RecordId, Set, SignedRecord};
+use serde_bytes::ByteBuf;
+
+use crate::limits;
+use crate::message::{Page, PushVerdict, Refusal, Request, Response};
+use crate::parity::{Comparison, Parity, compare};
+use crate::reconcile::{Initiator, ReconcileError, WireError};
+use crate::set::OrderedSet;
+use crate::tag::SpaceTag;
+
+/// What a session reads of this node's replica of the space.
+pub trait Replica {
+    /// The sort of set.
+    type Set: OrderedSet + ?Sized;
+
+    /// One of the two sets, as stored.
+    fn set(&self, set: Set) -> &Self::Set;
+
+    /// What is stored, digested.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    fn parity(&self) -> Result<Parity, <Self::Set as OrderedSet>::Error>;
+}
+
+/// The asking side of one run of anti-entropy, with one peer in one space: the authority set, then
+/// the content set; in each, rounds of reconciliation, and after each round the records that it
+/// showed to be missing here (fetched, handed over for admission) and there (pushed); at the end
+/// both sides' parity.
+///
+/// **The contract.** [`Session::start`] and every `on_…` method return one [`Action`]. The caller
+/// carries it out and calls the one method that the action names; nothing else is in flight
+/// meanwhile, so one page at most is held. After [`Action::Done`], [`Action::Failed`] or an error
+/// there is nothing more to do. A method called out of turn fails the session. There is no clock here: a
+/// caller that loses the connection, or tires of waiting, drops the session; whatever was admitted
+/// stays, and the next session goes on from there.
+///
+/// Every session ends: rounds and requests are bounded by [`limits`], whatever the peer says. An
+/// `Err` from any method means that our own replica cannot be read, and is not about the peer.
+#[derive(Debug)]
+pub struct Session {
+    tag: SpaceTag,
+    state: State,
+    set: Set,
+    initiator: Option<Initiator>,
+    /// The next round's message, which waits until this round's records are dealt with.
+    reply: Option<Vec<u8>>,
+    /// Ids to fetch, ascending in each round.
+    need: VecDeque<RecordId>,
+    /// Ids to push.
+    have: VecDeque<RecordId>,
+    /// Why the session ends once what arrived is admitted.
+    end: Option<Failure>,
+    requests: u32,
+    outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum State {
+    Reconciling,
+    Fetching { asked: Vec<RecordId> },
+    Admitting,
+    Loading { wanted: Vec<RecordId> },
+    Pushing { records: usize },
+    Comparing,
+    Over,
+}
+
+/// What the caller is to do next.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Send this to the peer; then [`Session::on_response`].
+    Send(Request),
+    /// Pass these through admission, and wait until they are stored; then
+    /// [`Session::on_admitted`]. Each has an id that was asked for; nothing is verified yet.
+    Admit {
+        /// The set that was being reconciled; a record's own kind decides where it belongs.
+        set: Set,
+        /// The records, in ascending order of their ids as far as the peer kept to it.
+        records: Vec<SignedRecord>,
+    },
+    /// Read the records of these ids, at most [`limits::PAGE_RECORDS`], with [`Page::fill`]; then
+    /// [`Session::on_loaded`].
+    Load {
+        /// Ids that the peer lacks.
+        ids: Vec<RecordId>,
+    },
+    /// Over: what it came to.
+    Done(Outcome),
+    /// Over: why it did not come to its end, and what it brought until then.
+    Failed {
+        /// Why.
+        failure: Failure,
+        /// What was done until then; `parity` and `comparison` are `None`.
+        outcome: Outcome,
+    },
+}
+
+/// What a session did in one set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SetOutcome {
+    /// Rounds of reconciliation.
+    pub rounds: u32,
+    /// Records received that had been asked for.
+    pub received: u64,
+    /// Of these, admitted now or already known.
+    pub admitted: u64,
+    /// Of these, held: something they need is missing.
+    pub held: u64,
+    /// Of these, refused or rejected: the ids will be found missing again.
+    pub refused: u64,
+    /// Ids that the peer listed and did not have.
+    pub absent: u64,
+    /// Records received that this version cannot read.
+    pub unreadable: u64,
+    /// Records that the peer was found to lack, those found again included.
+    pub lacking: u64,
+    /// Records pushed.
+    pub pushed: u64,
+    /// Of these, admitted there or already known.
+    pub taken: u64,
+}
+
+/// What a session came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Outcome {
+    /// In the authority set.
+    pub authority: SetOutcome,
+    /// In the content set.
+    pub content: SetOutcome,
+    /// Both sides' parity, ours first, as of the end.
+    pub parity: Option<(Parity, Parity)>,
+    /// How they compare.
+    pub comparison: Option<Comparison>,
+}
+
+/// How admission decided on one page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Admitted {
+    /// Accepted, or known already.
+    pub admitted: u64,
+    /// Held.
+    pub held: u64,
+    /// Refused or rejected.
+    pub refused: u64,
+}
+
+/// Why a session ended early.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Failure {
+    /// The peer does not have the space, or not for us: not to be asked again until membership
+    /// changes.
+    #[error("the peer does not know the space, or not for us")]
+    Unknown,
+    /// The peer is busy: try again after a pause.
+    #[error("the peer is busy")]
+    Busy,
+    /// The peer will not answer.
+    #[error("the peer refused the request, reason {}", .0.0)]
+    Refused(Refusal),
+    /// The response is none to the request. The peer is at fault.
+    #[error("the peer's response does not answer the request")]
+    Mismatch,
+    /// The reconciliation message is malformed. The peer is at fault.
+    #[error(transparent)]
+    Wire(#[from] WireError),
+    /// A record that is none. The peer is at fault; the rest of its page was admitted.
+    #[error("the peer sent a malformed record: {0}")]
+    Malformed(Malformed),
+    /// A record, or a statement about one, that was not asked for, or that belongs in the other
+    /// set. The peer is at fault; the rest of its page was admitted.
+    #[error("the peer spoke of record {0}, which was not asked for")]
+    NotAsked(RecordId),
+    /// A page that settled none of the ids asked for. The peer is at fault.
+    #[error("the peer answered a fetch with neither records nor absences")]
+    Stalled,
+    /// The peer listed too many ids that it then did not have.
+    #[error("the peer listed {0} ids that it does not have, more than {max}", max = limits::SESSION_ABSENT)]
+    Absent(u64),
+    /// The peer claims to lack more records than the set has, twice over. The peer is at fault.
+    #[error("the peer claims to lack {lacking} records of a set of {len}")]
+    Lacking {
+        /// Records it was found to lack, in all rounds.
+        lacking: u64,
+        /// Records in our set.
+        len: u64,
+    },
+    /// More rounds for one set than a session may have. What was admitted stays; start another.
+    #[error("the session took {max} rounds of reconciliation: start another", max = limits::SESSION_ROUNDS)]
+    Rounds,
+    /// More requests than a session may make. What was admitted stays; start another.
+    #[error("the session made {max} requests: start another", max = limits::SESSION_REQUESTS)]
+    Requests,
+    /// A method was called that the last action does not name, or with a page that settles nothing.
+    #[error("the session was driven out of turn")]
+    OutOfTurn,
+}
+
+type Error<R> = <<R as Replica>::Set as OrderedSet>::Error;
+
+impl Session {
+    /// Begins a session in the space that we name to the peer by `tag`.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    pub fn start<R: Replica>(tag: SpaceTag, replica: &R) -> Result<(Self, Action), Error<R>> {
+        let mut session = Self {
+            tag,
+            state: State::Over,
+            set: Set::Authority,
+            initiator: None,
+            reply: None,
+            need: VecDeque::new(),
+            have: VecDeque::new(),
+            end: None,
+            requests: 0,
+            outcome: Outcome::default(),
+        };
+        let action = session.begin_set(Set::Authority, replica)?;
+        Ok((session, action))
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn outcome(&self) -> &Outcome {
+        &self.outcome
+    }
+
+    /// Takes the peer's response to the last request.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    pub fn on_response<R: Replica>(
+        &mut self,
+        response: Response,
+        replica: &R,
+    ) -> Result<Action, Error<R>> {
+        match (std::mem::replace(&mut self.state, State::Over), response) {
+            (State::Over | State::Admitting | State::Loading { .. }, _) => {
+                Ok(self.fail(Failure::OutOfTurn))
+            }
+            (_, Response::Unknown) => Ok(self.fail(Failure::Unknown)),
+            (_, Response::Busy) => Ok(self.fail(Failure::Busy)),
+            (_, Response::Refused { reason }) => Ok(self.fail(Failure::Refused(reason))),
+            (State::Reconciling, Response::Reconcile { message }) => {
+                self.take_round(&message, replica)
+            }
+            (State::Fetching { asked }, Response::Records(page)) => {
+                self.take_page(asked, &page, replica)
+            }
+            (State::Pushing { records }, Response::Pushed { verdicts })
+                if verdicts.len() == records =>
+            {
+                let taken =
+                    |v: &&PushVerdict| matches!(v, PushVerdict::Accept | PushVerdict::Duplicate);
+                self.tally().taken += verdicts.iter().filter(taken).count() as u64;
+                self.go_on(replica)
+            }
+            (State::Comparing, Response::Parity { parity: theirs }) => {
+                let ours = replica.parity()?;
+                self.outcome.parity = Some((ours, theirs));
+                self.outcome.comparison = Some(compare(&ours, &theirs));
+                Ok(Action::Done(self.outcome))
+            }
+            _ => Ok(self.fail(Failure::Mismatch)),
+        }
+    }
+
+    /// Takes note that the page given with [`Action::Admit`] has been decided on and stored.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    pub fn on_admitted<R: Replica>(
+        &mut self,
+        admitted: Admitted,
+        replica: &R,
+    ) -> Result<Action, Error<R>> {
+        if self.state != State::Admitting {
+            return Ok(self.fail(Failure::OutOfTurn));
+        }
+        let tally = self.tally();
+        tally.admitted += admitted.admitted;
+        tally.held += admitted.held;
+        tally.refused += admitted.refused;
+        match self.end.take() {
+            Some(failure) => Ok(self.fail(failure)),
+            None => self.go_on(replica),
+        }
+    }
+
+    /// Takes the records asked for with [`Action::Load`], as [`Page::fill`] gives them.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    pub fn on_loaded<R: Replica>(&mut self, page: Page, replica: &R) -> Result<Action, Error<R>> {
+        let State::Loading { wanted } = std::mem::replace(&mut self.state, State::Over) else {
+            return Ok(self.fail(Failure::OutOfTurn));
+        };
+        let settled = page.settled();
+        if settled == 0 || settled > wanted.len() {
+            return Ok(self.fail(Failure::OutOfTurn));
+        }
+        for id in wanted.into_iter().skip(settled).rev() {
+            self.have.push_front(id);
+        }
+        if page.records.is_empty() {
+            return self.go_on(replica);
+        }
+        self.tally().pushed += page.records.len() as u64;
+        let state = State::Pushing { records: page.records.len() };
+        Ok(self.send(state, Request::Push { tag: self.tag, records: page.records }))
+    }
+
+    fn tally(&mut self) -> &mut SetOutcome {
+        match self.set {
+            Set::Authority => &mut self.outcome.authority,
+            Set::Content => &mut self.outcome.content,
+        }
+    }
+
+    fn fail(&mut self, failure: Failure) -> Action {
+        self.state = State::Over;
+        Action::Failed { failure, outcome: self.outcome }
+    }
+
+    fn send(&mut self, state: State, request: Request) -> Action {
+        if self.requests >= limits::SESSION_REQUESTS {
+            return self.fail(Failure::Requests);
+        }
+        self.requests += 1;
+        self.state = state;
+        Action::Send(request)
+    }
+
+    fn begin_set<R: Replica>(&mut self, set: Set, replica: &R) -> Result<Action, Error<R>> {
+        let (initiator, message) = Initiator::start(replica.set(set), limits::FRAME_BYTES)?;
+        self.set = set;
+        self.initiator = Some(initiator);
+        Ok(self.ask_round(message))
+    }
+
+    fn ask_round(&mut self, message: Vec<u8>) -> Action {
+        if self.tally().rounds >= limits::SESSION_ROUNDS {
+            return self.fail(Failure::Rounds);
+        }
+        self.tally().rounds += 1;
+        let (tag, set) = (self.tag, self.set);
+        let message = ByteBuf::from(message);
+        self.send(State::Reconciling, Request::Reconcile { tag, set, message })
+    }
+
+    /// The next thing to do when nothing is in flight: fetch, push, another round, the other set,
+    /// the comparison.
+    fn go_on<R: Replica>(&mut self, replica: &R) -> Result<Action, Error<R>> {
+        let mut asked = Vec::new();
+        while asked.len() < limits::PAGE_RECORDS
+            && let Some(id) = self.need.pop_front()
+        {
+            // It may have come by gossip, or from another peer.
+            if !replica.set(self.set).contains(&id)? {
+                asked.push(id);
+            }
+        }
+        if !asked.is_empty() {
+            let request = Request::Fetch { tag: self.tag, ids: asked.clone() };
+            return Ok(self.send(State::Fetching { asked }, request));
+        }
+        if !self.have.is_empty() {
+            let page = self.have.len().min(limits::PAGE_RECORDS);
+            let wanted: Vec<RecordId> = self.have.drain(..page).collect();
+            self.state = State::Loading { wanted: wanted.clone() };
+            return Ok(Action::Load { ids: wanted });
+        }
+        if let Some(message) = self.reply.take() {
+            return Ok(self.ask_round(message));
+        }
+        match self.set {
+            Set::Authority => self.begin_set(Set::Content, replica),
+            Set::Content => {
+                let parity = replica.parity()?;
+                Ok(self.send(State::Comparing, Request::Parity { tag: self.tag, parity }))
+            }
+        }
+    }
+
+    fn take_round<R: Replica>(&mut self, message: &[u8], replica: &R) -> Result<Action, Error<R>> {
+        let Some(initiator) = &self.initiator else { return Ok(self.fail(Failure::OutOfTurn)) };
+        match initiator.step(replica.set(self.set), message) {
+            Ok(step) => {
+                // An honest peer may be found to lack a record again where a frame was cut short.
+                let len = replica.set(self.set).len()?;
+                let tally = self.tally();
+                tally.lacking += step.have.len() as u64;
+                let lacking = tally.lacking;
+                if lacking > len.saturating_mul(2) {
+                    return Ok(self.fail(Failure::Lacking { lacking, len }));
+                }
+                self.need = step.need.into();
+                self.have = step.have.into();
+                self.reply = step.reply;
+                self.go_on(replica)
+            }
+            Err(ReconcileError::Wire(e)) => Ok(self.fail(e.into())),
+            Err(ReconcileError::Set(e)) => Err(e),
+        }
+    }
+
+    /// Sorts out a page: what was asked for goes to admission, the rest of what was asked is asked
+    /// again, and anything else ends the session once the good part is admitted.
+    fn take_page<R: Replica>(
+        &mut self,
+        asked: Vec<RecordId>,
+        page: &Page,
+        replica: &R,
+    ) -> Result<Action, Error<R>> {
+        let mut open: BTreeSet<RecordId> = asked.iter().copied().collect();
+        let mut records = Vec::with_capacity(page.records.len());
+        let mut unreadable = 0;
+        for bytes in &page.records {
+            match SignedRecord::decode(bytes) {
+                Ok(record) if record.kind().set() == self.set && open.remove(&record.id()) => {
+                    records.push(record);
+                }
+                Ok(record) => self.end = Some(Failure::NotAsked(record.id())),
+                // No fault of the sender's, but which id it settles cannot be told.
+                Err(Malformed::Version(_)) => unreadable += 1,
+                Err(e) => self.end = Some(Failure::Malformed(e)),
+            }
+        }
+        let mut absent = 0;
+        for id in &page.absent {
+            if open.remove(id) {
+                absent += 1;
+            } else {
+                self.end = Some(Failure::NotAsked(*id));
+            }
+        }
+        // Pages come in the order of the ids, so the first that are open are the likeliest.
+        for _ in 0..unreadable {
+            open.pop_first();
+        }
+        if open.len() == asked.len() && self.end.is_none() {
+            return Ok(self.fail(Failure::Stalled));
+        }
+        for id in asked.into_iter().rev().filter(|id| open.contains(id)) {
+            self.need.push_front(id);
+        }
+        let received = records.len() as u64;
+        let tally = self.tally();
+        tally.received += received;
+        tally.unreadable += unreadable;
+        tally.absent += absent;
+        let all_absent = self.outcome.authority.absent + self.outcome.content.absent;
+        if all_absent > limits::SESSION_ABSENT && self.end.is_none() {
+            self.end = Some(Failure::Absent(all_absent));
+        }
+        if !records.is_empty() {
+            self.state = State::Admitting;
+            return Ok(Action::Admit { set: self.set, records });
+        }
+        match self.end.take() {
+            Some(failure) => Ok(self.fail(failure)),
+            None => self.go_on(replica),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
