@@ -1,1 +1,4 @@
 //! OCM, Our Collective Memory.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+pub mod config;

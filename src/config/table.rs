@@ -1,0 +1,235 @@
+//! The table: every key with its type, its default, its sources and what it does.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+
+use libp2p::Multiaddr;
+use ocm_record::SpaceId;
+
+use super::address::{BeaconHost, Host, PeerAddress};
+use super::handle::Handle;
+use super::key::{Preset, settings};
+use super::secret::{Seed, Token};
+use super::value::{Limit, Setting, choice};
+
+choice! {
+    /// A set of defaults for one purpose; every other source takes precedence over it.
+    Profile {
+        /// The defaults of the table.
+        Default = "default",
+        /// One node on a developer's machine: bound to loopback, verbose.
+        Development = "development",
+        /// A node that a test starts: in memory, on free ports of loopback, alone.
+        Testing = "testing",
+    }
+}
+
+choice! {
+    /// What the records are kept in.
+    Backend {
+        /// The sled store on disk.
+        Sled = "sled",
+        /// Memory; everything is gone when the node stops.
+        Memory = "memory",
+    }
+}
+
+choice! {
+    /// How much is logged; each level includes those before it.
+    Level {
+        /// Nothing.
+        Off = "off",
+        /// What has failed and needs a person.
+        Error = "error",
+        /// What is wrong and is being dealt with.
+        Warn = "warn",
+        /// What a person wants to read of a healthy node.
+        Info = "info",
+        /// What helps to find a fault.
+        Debug = "debug",
+        /// Everything.
+        Trace = "trace",
+    }
+}
+
+choice! {
+    /// The form of the log.
+    LogFormat {
+        /// Lines for people.
+        Text = "text",
+        /// One JSON object on each line.
+        Json = "json",
+    }
+}
+
+settings! {
+    /// The configuration of a node, each value checked.
+    Config {
+        /// The directory that holds all a node keeps: its store, keys, token and this file.
+        /// It cannot be set in the file that was found inside it.
+        data_dir: PathBuf {
+            env: "OCM_DATA_DIR", preset: Preset::Derived("$XDG_DATA_HOME/ocm, else $HOME/.local/share/ocm"),
+        }
+        /// The set of defaults to start from: default; development (loopback only, verbose);
+        /// testing (in memory, free ports of loopback, no discovery).
+        profile: Profile { env: "OCM_PROFILE", preset: Preset::Text("default"), }
+    }
+
+    /// The store.
+    database: Database {
+        /// The directory of the store.
+        path: PathBuf { env: "OCM_DATABASE_PATH", preset: Preset::Derived("<data_dir>/store"), }
+        /// sled keeps the records on disk; memory forgets them when the node stops.
+        backend: Backend { env: "OCM_DATABASE_BACKEND", preset: Preset::Text("sled"), }
+        /// The page cache of sled. Resident memory is a few times this.
+        cache_mib: u32 {
+            env: "OCM_DATABASE_CACHE_MIB", preset: Preset::Text("64"),
+            limit: Limit::Range(8, 65_536), unit: "MiB",
+        }
+    }
+
+    /// Federation with other nodes, and their discovery.
+    network: Network {
+        /// The port of the federation: TCP, and UDP for QUIC. 0 takes a free one.
+        port: u16 { env: "OCM_NETWORK_PORT", preset: Preset::Text("8080"), limit: Limit::Range(0, 65_535), }
+        /// The UDP port on which beacons are sent and heard. 0 takes a free one, on which only
+        /// nodes that name it in `beacon_hosts` are heard.
+        discovery_port: u16 {
+            env: "OCM_DISCOVERY_PORT", preset: Preset::Text("8081"), limit: Limit::Range(0, 65_535),
+        }
+        /// The address of this machine that federation and discovery use; the API has its own
+        /// (`api.listen`). 0.0.0.0 is every IPv4 address, :: every IPv6 address.
+        bind_address: IpAddr { env: "OCM_BIND_ADDRESS", preset: Preset::Text("0.0.0.0"), }
+        /// Whether the node uses the network at all. When false it listens for no peer and dials
+        /// none; the API still answers.
+        enable_network_calls: bool { env: "OCM_ENABLE_NETWORK_CALLS", preset: Preset::Text("true"), }
+        /// Peers to dial for ever, with backoff: multiaddrs, with or without /p2p/…, or host:port.
+        /// DNS names are resolved again each time.
+        seed_peers: Vec<PeerAddress> {
+            env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256),
+        }
+        /// Addresses to announce besides those the node finds out itself.
+        external_addresses: Vec<Multiaddr> {
+            env: "OCM_NETWORK_EXTERNAL_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(16),
+        }
+        /// Whether to find peers on the local network by multicast DNS.
+        mdns: bool { env: "OCM_NETWORK_MDNS", preset: Preset::Text("true"), }
+        /// Whether to find peers by the signed UDP beacon on `discovery_port`.
+        beacon: bool { env: "OCM_NETWORK_BEACON", preset: Preset::Text("true"), }
+        /// Hosts that beacons are sent to besides the broadcast address: names or addresses, with
+        /// or without :port.
+        beacon_hosts: Vec<BeaconHost> {
+            env: "OCM_NETWORK_BEACON_HOSTS", preset: Preset::Text(""), limit: Limit::Items(64),
+        }
+        /// Whether to listen and dial with TCP.
+        tcp: bool { env: "OCM_NETWORK_TCP", preset: Preset::Text("true"), }
+        /// Whether to listen and dial with QUIC.
+        quic: bool { env: "OCM_NETWORK_QUIC", preset: Preset::Text("true"), }
+        /// Peers connected at one time; further ones are refused.
+        max_peers: u32 {
+            env: "OCM_NETWORK_MAX_PEERS", preset: Preset::Text("128"),
+            limit: Limit::Range(1, 4096), unit: "peers",
+        }
+        /// Peers connected at one time from one IP address; loopback is exempt.
+        max_peers_per_address: u32 {
+            env: "OCM_NETWORK_MAX_PEERS_PER_ADDRESS", preset: Preset::Text("16"),
+            limit: Limit::Range(1, 4096), unit: "peers",
+        }
+        /// The time between two comparisons of a space with a peer; each is moved by a random part
+        /// of it, so that nodes do not keep step.
+        sync_interval_seconds: u32 {
+            env: "OCM_NETWORK_SYNC_INTERVAL_SECONDS", preset: Preset::Text("30"),
+            limit: Limit::Range(1, 86_400), unit: "seconds",
+        }
+    }
+
+    /// Who the node is.
+    identity: Identity {
+        /// The name shown for this node, and the label `node` of its metrics. Without one, the end
+        /// of its PeerId stands there.
+        handle: Option<Handle> { env: "OCM_IDENTITY_HANDLE", preset: Preset::Unset, }
+        /// The seed from which `ocm init` derives the identity's key, 32 bytes in base64. Without
+        /// one, the key is fresh.
+        seed: Option<Seed> { env: "OCM_IDENTITY_SEED", preset: Preset::Unset, secret: true, }
+    }
+
+    /// The HTTP API.
+    api: Api {
+        /// Where the API listens. Port 0 takes a free one.
+        listen: SocketAddr { env: "OCM_API_LISTEN", preset: Preset::Text("127.0.0.1:7845"), }
+        /// The names by which the API may be addressed (the Host header, without its port). A page
+        /// of another name that the owner visits cannot reach the node.
+        hosts: Vec<Host> {
+            env: "OCM_API_HOSTS", preset: Preset::Text("localhost,127.0.0.1,::1"),
+            limit: Limit::Items(64),
+        }
+        /// The token that requests carry. Without one, the node writes its own into the data
+        /// directory, with mode 600.
+        token: Option<Token> { env: "OCM_API_TOKEN", preset: Preset::Unset, secret: true, }
+    }
+
+    /// Where commands work when they name no space.
+    space: Space {
+        /// The id of the space that commands use without `--space`. `ocm init` sets it to the
+        /// personal space.
+        default: Option<SpaceId> { env: "OCM_SPACE_DEFAULT", preset: Preset::Unset, }
+    }
+
+    /// The log, which goes to standard error.
+    logging: Logging {
+        /// How much OCM logs: off, error, warn, info, debug or trace. Libraries log warnings, and
+        /// from debug on what they call info; RUST_LOG, where it is set, decides instead.
+        level: Level { env: "OCM_LOG_LEVEL", preset: Preset::Text("info"), reloadable: true, }
+        /// text for people, json for collectors: one object on each line.
+        format: LogFormat { env: "OCM_LOG_FORMAT", preset: Preset::Text("text"), }
+    }
+}
+
+/// A setting that a reader may expect and that is none here.
+pub(crate) struct Absent {
+    /// Its section and field in the file.
+    pub(crate) section: &'static str,
+    pub(crate) field: &'static str,
+    /// Its environment variable, where it would have one.
+    pub(crate) env: &'static str,
+    /// Why there is none and what to do.
+    pub(crate) reason: &'static str,
+}
+
+/// The settings that are refused with a reason of their own.
+pub(crate) static ABSENT: &[Absent] = &[
+    Absent {
+        section: "database",
+        field: "wal_mode",
+        env: "OCM_DATABASE_WAL_MODE",
+        reason: "is a setting of SQLite: the sled store has no such mode, its log is always on; \
+                 remove it",
+    },
+    Absent {
+        section: "database",
+        field: "journal_mode",
+        env: "OCM_DATABASE_JOURNAL_MODE",
+        reason: "is a setting of SQLite: the sled store has none, every acknowledged record is \
+                 synced to disk; remove it",
+    },
+    Absent {
+        section: "identity",
+        field: "plc_directory_url",
+        env: "OCM_PLC_DIRECTORY_URL",
+        reason: "is not supported by this version: identities are did:key and need no directory; \
+                 remove it",
+    },
+    Absent {
+        section: "network",
+        field: "enable_upnp",
+        env: "OCM_ENABLE_UPNP",
+        reason: "is not supported by this version: forward the ports in the router and announce \
+                 the address with network.external_addresses; remove it",
+    },
+];
+
+/// Variables that begin with `OCM_` and are no key's.
+pub(crate) static OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE];
+
+/// The variable that names the configuration file.
+pub(crate) const CONFIG_VARIABLE: &str = "OCM_CONFIG";
