@@ -1,0 +1,8 @@
+//! What a node tells of itself: the log and the metrics.
+
+mod label;
+pub mod logging;
+pub mod metrics;
+
+pub use logging::Logging;
+pub use metrics::{Metrics, Scrape};
