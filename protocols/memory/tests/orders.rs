@@ -50,7 +50,7 @@ fn place() -> impl Strategy<Value = Path> {
         1 => (0u64..3).prop_map(Step::from),
     ];
     prop_oneof![
-        3 => prop::sample::select(vec!["l", "m", "text", "n"]).prop_map(Path::key::<&str>),
+        3 => prop::sample::select(vec!["l", "m", "text", "n"]).prop_map(Path::key),
         2 => (prop::sample::select(vec!["l", "m"]), step.clone())
             .prop_map(|(key, step)| Path::key(key).then(step)),
         1 => prop::collection::vec(step, 1..4).prop_map(Path),

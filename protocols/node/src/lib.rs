@@ -1,1 +1,95 @@
-//! The core of a node: every decision, no clock, no socket.
+//! The core of a node: every decision it takes, with no clock, no socket and no disk of its own.
+//!
+//! [`Node`] is a state machine. Whatever happens comes in as one [`Input`] with the time and the
+//! store's read side; whatever is to be done comes out as [`Output`]s:
+//!
+//! ```text
+//!            Input, now, &dyn Reader                       Vec<Output>
+//!  network ─┐                         ┌───────────────┐              ┌─▶ network
+//!  store   ─┼────────────────────────▶│ Node::handle  │──────────────┼─▶ store
+//!  owner   ─┘                         └───────────────┘              └─▶ owner, feed
+//! ```
+//!
+//! What always holds:
+//!
+//! - **One door.** Every record passes [`Verdict`]: written here, heard, asked for, imported.
+//! - **Durable before promised.** A reply, an acknowledgement or a publication of a record comes
+//!   out only after [`Input::Committed`] of the batch that holds it; only the verdict that lets
+//!   another's record be passed on comes before.
+//! - **Nothing unverified is kept.** Only a `VerifiedRecord` is held, admitted or written.
+//! - **What is stored is what is compared.** Sets and digests hold what is durable, and nothing
+//!   that is only on its way.
+//! - **Everything has a limit**, in [`limits`].
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod admission;
+mod anti_entropy;
+mod command;
+mod hold;
+mod input;
+pub mod layout;
+mod node;
+mod origin;
+mod output;
+mod peer;
+mod random;
+mod recent;
+mod responder;
+mod session;
+mod snapshot;
+mod space;
+pub mod storage;
+mod verdict;
+pub mod view;
+
+pub use input::{BatchId, ChannelId, Command, Input, JobId, MessageId, RequestId, Ticket};
+pub use node::{Identity, Node, OpenError, Settings};
+pub use origin::Origin;
+pub use output::{CommandError, Event, GossipVerdict, Output, Reply};
+pub use snapshot::{ParityState, PeerSnapshot, RefusalEntry, Snapshot, SpaceSnapshot};
+pub use verdict::{Hold, Refuse, Reject, Verdict};
+
+/// Limits of one node. Past them work is shed, never correctness: anti-entropy brings again what
+/// was dropped. `protocols/README.md`, section 9.
+pub mod limits {
+    /// Records held for what they build on, in all.
+    pub const HELD_RECORDS: usize = 4096;
+    /// Bytes of held records, in all.
+    pub const HELD_BYTES: usize = 16 * 1024 * 1024;
+    /// Records held per peer that sent them.
+    pub const HELD_PER_PEER: usize = 1024;
+    /// Refused ids and worthless copies that are remembered, each.
+    pub const REMEMBERED: usize = 4096;
+    /// Refusals and rejections that are listed for the owner.
+    pub const LISTED_REFUSALS: usize = 256;
+    /// Bytes of a record that gossip carries whole; of a larger one it carries the header.
+    pub const GOSSIP_BYTES: usize = 32 * 1024;
+    /// Peers that a new record of a members-only space is pushed to.
+    pub const PUSH_FANOUT: usize = 4;
+    /// Records of one batch that are pushed or published; the rest is left to anti-entropy.
+    pub const PUSH_RECORDS: usize = 64;
+    /// Requests in flight to fetch what gossip announced, per peer.
+    pub const HINTS_PER_PEER: usize = 4;
+    /// Sessions at once in one space: catch up from two peers, then compare with the others.
+    pub const SESSIONS_PER_SPACE: usize = 2;
+    /// Records of one push that a peer without a role may present as proof that it has one.
+    pub const PRESENTED: usize = 64;
+    /// Verification jobs of one peer's pushes that may be under way; past it the peer is told to
+    /// come again.
+    pub const PUSHES_PER_PEER: usize = 4;
+    /// Breaches of the protocol that end a connection.
+    pub const STRIKES: u32 = 3;
+    /// Records of one import.
+    pub const IMPORT_RECORDS: usize = 1024;
+    /// Spaces that one node replicates.
+    pub const SPACES: usize = 256;
+
+    /// Milliseconds after a change until peers are compared.
+    pub const PROBE_AFTER_MS: u64 = 500;
+    /// Milliseconds until the next comparison after one that found a difference.
+    pub const INTERVAL_MIN_MS: u64 = 10_000;
+    /// Milliseconds between comparisons while nothing differs, at most.
+    pub const INTERVAL_MAX_MS: u64 = 600_000;
+    /// Milliseconds until a hello or a list of spaces that was not answered is sent again.
+    pub const RETRY_MS: u64 = 5_000;
+}

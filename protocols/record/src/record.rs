@@ -342,6 +342,14 @@ impl VerifiedRecord {
     pub fn encode(&self) -> Vec<u8> {
         self.0.encode()
     }
+
+    /// The bytes without the body: what announces a record that is too large to be sent unasked.
+    /// Only a change has such a form.
+    #[must_use]
+    pub fn encode_without_body(&self) -> Vec<u8> {
+        let (header, signature) = (self.0.header_bytes.clone(), self.0.signature);
+        to_canonical(&RecordWire(ByteBuf::from(header), signature, None))
+    }
 }
 
 fn space_of(parts: &Parts) -> SpaceId {

@@ -1,0 +1,516 @@
+//! Comparing with peers: hello, which spaces are shared, when to compare, sessions.
+
+use std::collections::BTreeMap;
+
+use ocm_discovery::{CLOCK_TOLERANCE_MS, PeerId};
+use ocm_record::{Kind, RecordId, SignedRecord, SpaceId, VerifiedRecord};
+use ocm_sync::{Comparison, Hello, Parity, Request, Response, compare, pad_tags};
+use rand_core::Rng as _;
+
+use crate::input::RequestId;
+use crate::limits;
+use crate::node::{Asked, Node, Purpose};
+use crate::origin::Origin;
+use crate::output::{CommandError, Event, Output};
+use crate::peer::{Known, Peer, Run};
+use crate::random;
+use crate::snapshot::ParityState;
+use crate::storage::{ReadError, Reader};
+use serde_bytes::ByteBuf;
+
+impl Node {
+    pub(crate) fn connected(&mut self, peer: PeerId) {
+        if peer == self.own || self.peers.contains_key(&peer) {
+            return;
+        }
+        let nonce = random::draw(&mut self.rng);
+        self.peers.insert(peer, Peer::new(nonce, self.now));
+        self.touch();
+    }
+
+    pub(crate) fn disconnected(&mut self, peer: PeerId) {
+        if self.peers.remove(&peer).is_some() {
+            self.asked.retain(|_, asked| asked.peer() != peer);
+            self.out.push(Output::Event(Event::PeerGone { peer }));
+            self.touch();
+        }
+    }
+
+    /// When something is due with a peer.
+    pub(crate) fn peer_deadline(&self, peer: &Peer) -> Option<u64> {
+        let compare = peer
+            .shared
+            .iter()
+            .filter(|(space, shared)| shared.run.is_idle() && self.may_begin(space))
+            .map(|(_, shared)| shared.due)
+            .min();
+        [peer.hello_at, peer.announce_at.filter(|_| peer.known.is_some()), compare]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether one more session may begin in a space.
+    fn may_begin(&self, space: &SpaceId) -> bool {
+        let running = self
+            .peers
+            .values()
+            .filter_map(|peer| peer.shared.get(space))
+            .filter(|shared| matches!(shared.run, Run::Session(_)))
+            .count();
+        running < limits::SESSIONS_PER_SPACE
+    }
+
+    /// Does what has become due.
+    pub(crate) fn run_due(&mut self) {
+        let due: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| self.peer_deadline(peer).is_some_and(|at| at <= self.now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in due {
+            let Some(peer) = self.peers.get_mut(&id) else { continue };
+            let ended = |known: &Known| known.until + CLOCK_TOLERANCE_MS < self.now;
+            if peer.known.as_ref().is_some_and(ended) {
+                let reason = "its certificate has ended and it showed no new one".into();
+                self.out.push(Output::Disconnect { peer: id, reason });
+                continue;
+            }
+            if peer.hello_at.is_some_and(|at| at <= self.now) {
+                peer.hello_at = Some(self.now + limits::RETRY_MS);
+                let hello = self.hello(&id);
+                if let Some(hello) = hello {
+                    self.ask(id, &Request::Hello(hello), Asked::Hello(id));
+                }
+            }
+            self.announce(id);
+            self.probe(id);
+        }
+    }
+
+    /// What we say first.
+    pub(crate) fn hello(&mut self, peer: &PeerId) -> Option<Hello> {
+        let certificate = self.certificate();
+        let nonce = self.peers.get(peer)?.nonce;
+        Some(Hello {
+            version: 1,
+            agent: concat!("ocm/", env!("CARGO_PKG_VERSION")).into(),
+            nonce,
+            certificate: certificate.into(),
+            kinds: (Kind::GENESIS.0..=Kind::ACKNOWLEDGEMENT.0).collect(),
+        })
+    }
+
+    /// Sends a request.
+    pub(crate) fn ask(&mut self, peer: PeerId, request: &Request, asked: Asked) {
+        match request.encode() {
+            Ok(bytes) => {
+                let request = self.next_id();
+                self.asked.insert(request, asked);
+                self.out.push(Output::Send { peer, request, bytes });
+            }
+            // What is over a limit is not sent; it is as if the peer had not answered.
+            Err(_) => self.give_up(&asked),
+        }
+    }
+
+    /// Names our spaces again to everyone: one was added, or membership changed.
+    pub(crate) fn announce_to_all(&mut self) {
+        for peer in self.peers.values_mut() {
+            let soon = self.now + limits::PROBE_AFTER_MS / 2;
+            peer.announce_at = Some(peer.announce_at.map_or(soon, |at| at.min(soon)));
+        }
+    }
+
+    /// Names our spaces to a peer, by tags.
+    fn announce(&mut self, id: PeerId) {
+        let own = self.own;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let (Some(did), Some(at)) = (peer.did(), peer.announce_at) else { return };
+        if at > self.now {
+            return;
+        }
+        peer.announce_at = None;
+        let named = self
+            .spaces
+            .values()
+            .filter(|space| space.may_name(&did))
+            .filter_map(|space| Some((peer.tag_to(&own, &id, &space.id)?, space.id)))
+            .collect();
+        let rng = &mut self.rng;
+        let padded = pad_tags(named, || random::draw(rng));
+        let asked = Asked::Spaces { peer: id, spaces: padded.spaces };
+        self.ask(id, &Request::Spaces { tags: padded.tags }, asked);
+    }
+
+    /// Begins the comparisons that are due with a peer: digests first.
+    fn probe(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let due: Vec<SpaceId> = peer
+            .shared
+            .iter()
+            .filter(|(space, shared)| {
+                shared.run.is_idle() && shared.due <= self.now && self.may_begin(space)
+            })
+            .map(|(space, _)| *space)
+            .collect();
+        for space in due {
+            self.probe_space(id, space);
+        }
+    }
+
+    fn probe_space(&mut self, id: PeerId, space: SpaceId) {
+        let own = self.own;
+        let Some(held) = self.spaces.get(&space) else { return };
+        let parity = held.parity();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(tag) = peer.tag_to(&own, &id, &space) else { return };
+        let Some(shared) = peer.shared.get_mut(&space) else { return };
+        shared.run = Run::Probing;
+        self.ask(id, &Request::Parity { tag, parity }, Asked::Probe { peer: id, space });
+    }
+
+    /// Compares with everyone now. Returns how many comparisons begin.
+    pub(crate) fn compare_now(&mut self, only: Option<SpaceId>) -> Result<usize, CommandError> {
+        if let Some(space) = only
+            && !self.spaces.contains_key(&space)
+        {
+            return Err(CommandError::UnknownSpace(space));
+        }
+        let mut begun = 0;
+        for peer in self.peers.values_mut() {
+            for (space, shared) in &mut peer.shared {
+                if only.is_none_or(|only| only == *space) {
+                    shared.due = self.now;
+                    begun += 1;
+                }
+            }
+        }
+        Ok(begun)
+    }
+
+    /// Lets everyone who shares a space compare soon, because it changed here.
+    pub(crate) fn compare_soon(&mut self, space: SpaceId) {
+        for peer in self.peers.values_mut() {
+            if let Some(shared) = peer.shared.get_mut(&space) {
+                let at = self.now + random::jitter(&mut self.rng, limits::PROBE_AFTER_MS);
+                shared.due = shared.due.min(at);
+            }
+        }
+    }
+
+    /// Asks the peer that announced or sent a record for what is missing.
+    pub(crate) fn fetch_hint(&mut self, id: PeerId, space: SpaceId, ids: Vec<RecordId>) {
+        if ids.is_empty() {
+            return;
+        }
+        let own = self.own;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(tag) = peer.tag_to(&own, &id, &space) else { return };
+        let Some(shared) = peer.shared.get_mut(&space) else { return };
+        if peer.hints >= limits::HINTS_PER_PEER {
+            shared.due = shared.due.min(self.now + limits::PROBE_AFTER_MS);
+            return;
+        }
+        peer.hints += 1;
+        let request = Request::Fetch { tag, ids: ids.clone() };
+        self.ask(id, &request, Asked::Hint { peer: id, space, ids });
+    }
+
+    /// Tells others of records that have just become durable.
+    pub(crate) fn spread(&mut self, space: SpaceId, records: &[(VerifiedRecord, Origin)]) {
+        let own = self.own;
+        let Some(held) = self.spaces.get(&space) else { return };
+        let gossiped = held.is_gossiped();
+        self.compare_soon(space);
+        if records.len() > limits::PUSH_RECORDS {
+            return;
+        }
+        if gossiped {
+            for (record, origin) in records {
+                let bytes = record.encode();
+                let bytes = if bytes.len() <= limits::GOSSIP_BYTES {
+                    bytes
+                } else if record.header().kind == Kind::CHANGE {
+                    record.encode_without_body()
+                } else {
+                    continue;
+                };
+                if *origin == Origin::Local {
+                    self.out.push(Output::Publish { space, bytes });
+                }
+            }
+            return;
+        }
+        let mut to: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.shared.contains_key(&space))
+            .map(|(id, _)| *id)
+            .collect();
+        while to.len() > limits::PUSH_FANOUT {
+            let drop = self.rng.next_u64() % to.len() as u64;
+            to.swap_remove(usize::try_from(drop).unwrap_or(0));
+        }
+        for id in to {
+            let records: Vec<ByteBuf> = records
+                .iter()
+                .filter(|(_, origin)| {
+                    !matches!(origin, Origin::Fetch(_)) && origin.peer() != Some(id)
+                })
+                .map(|(record, _)| record.encode().into())
+                .collect();
+            let Some(peer) = self.peers.get(&id) else { continue };
+            let Some(tag) = peer.tag_to(&own, &id, &space) else { continue };
+            for records in pages(records) {
+                self.ask(id, &Request::Push { tag, records }, Asked::Push { peer: id, space });
+            }
+        }
+    }
+
+    /// A peer answered.
+    pub(crate) fn answered(
+        &mut self,
+        request: RequestId,
+        bytes: &[u8],
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let Some(asked) = self.asked.remove(&request) else { return Ok(()) };
+        let peer = asked.peer();
+        let response = match Response::decode(bytes) {
+            Ok(response) => response,
+            Err(error) => {
+                self.strike(peer, &format!("its answer is no message: {error}"));
+                self.give_up(&asked);
+                return Ok(());
+            }
+        };
+        match (asked, response) {
+            (Asked::Hello(peer), Response::Hello(hello)) => self.greeted(peer, &hello),
+            (Asked::Spaces { peer, spaces }, Response::Spaces { shared }) => {
+                self.shared_spaces(peer, &spaces, &shared, store)?;
+            }
+            (Asked::Probe { peer, space }, Response::Parity { parity }) => {
+                self.probed(peer, space, &parity, store)?;
+            }
+            (Asked::Probe { peer, space }, Response::Unknown) => self.denied(peer, space),
+            (Asked::Session { peer, space }, response) => {
+                self.session_answered(peer, space, response, store)?;
+            }
+            (Asked::Hint { peer, space, ids }, Response::Records(page)) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.hints = peer.hints.saturating_sub(1);
+                }
+                if page.records.len() > ids.len() {
+                    self.strike(peer, "it sent more records than were asked for");
+                } else {
+                    let origin = Origin::Fetch(peer);
+                    let records = page.records.iter().map(|bytes| SignedRecord::decode(bytes));
+                    self.verify_many(records, Some(space), origin, Purpose::Hint, store)?;
+                }
+                if !page.absent.is_empty() {
+                    self.compare_soon(space);
+                }
+            }
+            (Asked::Present { peer }, Response::Pushed { .. }) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.announce_at = Some(self.now);
+                }
+            }
+            (Asked::Push { .. }, Response::Pushed { .. } | Response::Busy) => {}
+            (asked, _) => self.give_up(&asked),
+        }
+        Ok(())
+    }
+
+    /// A request will not be answered, or was answered with less than an answer.
+    pub(crate) fn unanswered(&mut self, request: RequestId, _reason: &str) {
+        if let Some(asked) = self.asked.remove(&request) {
+            self.give_up(&asked);
+        }
+    }
+
+    fn give_up(&mut self, asked: &Asked) {
+        let retry = self.now + limits::RETRY_MS;
+        let Some(peer) = self.peers.get_mut(&asked.peer()) else { return };
+        match asked {
+            Asked::Hello(_) => peer.hello_at = Some(retry),
+            Asked::Spaces { .. } => {
+                peer.announce_at = Some(peer.announce_at.map_or(retry, |at| at.min(retry)));
+            }
+            Asked::Probe { peer: id, space } | Asked::Session { peer: id, space } => {
+                if let Some(shared) = peer.shared.get_mut(space) {
+                    shared.run = Run::Idle;
+                    shared.due = retry;
+                }
+                self.ended(*id, *space, "unanswered");
+            }
+            Asked::Hint { space, .. } => {
+                peer.hints = peer.hints.saturating_sub(1);
+                self.compare_soon(*space);
+            }
+            Asked::Push { space, .. } => self.compare_soon(*space),
+            Asked::Present { .. } => {}
+        }
+    }
+
+    /// A peer said which of the spaces that we named it shares.
+    fn shared_spaces(
+        &mut self,
+        id: PeerId,
+        named: &[Option<SpaceId>],
+        shared: &[u16],
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let shared: Vec<SpaceId> = shared
+            .iter()
+            .filter_map(|index| named.get(usize::from(*index)).copied().flatten())
+            .collect();
+        for space in &shared {
+            self.share(id, *space);
+        }
+        let present: Vec<SpaceId> =
+            named.iter().flatten().filter(|space| !shared.contains(space)).copied().collect();
+        for space in present {
+            self.present(id, space, store)?;
+        }
+        Ok(())
+    }
+
+    /// Takes note that a peer shares a space.
+    pub(crate) fn share(&mut self, id: PeerId, space: SpaceId) {
+        let now = self.now;
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.share(space, now);
+            self.touch();
+        }
+    }
+
+    /// Shows a member that does not know it yet why we are one too.
+    fn present(&mut self, id: PeerId, space: SpaceId, store: &dyn Reader) -> Result<(), ReadError> {
+        let own = self.own;
+        let Some(held) = self.spaces.get(&space) else { return Ok(()) };
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let member = peer.did().is_some_and(|did| held.state.role(&did).is_some());
+        let Some(tag) = peer.tag_to(&own, &id, &space).filter(|_| member) else { return Ok(()) };
+        if !peer.presented.insert(space) {
+            return Ok(());
+        }
+        let mut records = Vec::new();
+        for record in held.state.proof_of_membership(&self.did) {
+            records.extend(held.read(&record, store)?.map(ByteBuf::from));
+        }
+        if !records.is_empty() && records.len() <= limits::PRESENTED {
+            self.ask(id, &Request::Push { tag, records }, Asked::Present { peer: id });
+        }
+        Ok(())
+    }
+
+    /// The peer's digests came back: equal, or a session begins.
+    fn probed(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        theirs: &Parity,
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        if self.compared(id, space, theirs) {
+            self.ended(id, space, "equal");
+            return Ok(());
+        }
+        if !self.may_begin(&space) {
+            if let Some(shared) = self.shared_mut(id, space) {
+                shared.run = Run::Idle;
+                shared.due += limits::PROBE_AFTER_MS;
+            }
+            return Ok(());
+        }
+        let own = self.own;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        let Some(tag) = peer.tag_to(&own, &id, &space) else { return Ok(()) };
+        let Some(shared) = peer.shared.get_mut(&space) else { return Ok(()) };
+        shared.not_admitted = BTreeMap::new();
+        self.begin_session(id, space, tag, store)
+    }
+
+    /// Takes note of a comparison with a peer. Returns whether both store the same.
+    pub(crate) fn compared(&mut self, id: PeerId, space: SpaceId, theirs: &Parity) -> bool {
+        let now = self.now;
+        let Some(held) = self.spaces.get(&space) else { return false };
+        let ours = held.parity();
+        let comparison = compare(&ours, theirs);
+        let equal = comparison == Comparison::Equal;
+        let longest = self.settings.compare_every_ms;
+        let jitter = |rng: &mut _, pause| now + random::jitter(rng, pause);
+        let Some(peer) = self.peers.get_mut(&id) else { return equal };
+        let Some(shared) = peer.shared.get_mut(&space) else { return equal };
+        shared.interval = if equal {
+            (shared.interval * 2).min(longest)
+        } else {
+            limits::INTERVAL_MIN_MS.min(longest)
+        };
+        if shared.run.is_idle() || equal {
+            shared.due = jitter(&mut self.rng, shared.interval);
+        }
+        if equal {
+            shared.not_admitted.clear();
+        }
+        let since = shared.parity.as_ref().and_then(|parity| parity.equal_since_ms);
+        shared.parity = Some(ParityState {
+            at_ms: now,
+            equal_since_ms: equal.then(|| since.unwrap_or(now)),
+            comparison,
+            ours,
+            theirs: *theirs,
+            not_admitted: shared.not_admitted.clone(),
+        });
+        self.out.push(Output::Event(Event::Compared { peer: id, space, equal }));
+        self.touch();
+        equal
+    }
+
+    pub(crate) fn shared_mut(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+    ) -> Option<&mut crate::peer::Shared> {
+        self.peers.get_mut(&id)?.shared.get_mut(&space)
+    }
+
+    /// A session or comparison is over.
+    pub(crate) fn ended(&mut self, id: PeerId, space: SpaceId, outcome: &'static str) {
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.run = Run::Idle;
+        }
+        self.out.push(Output::Event(Event::SessionEnded { peer: id, space, outcome }));
+        self.touch();
+    }
+
+    /// Counts a breach of the protocol, and ends the connection after the third.
+    pub(crate) fn strike(&mut self, id: PeerId, reason: &str) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.strikes += 1;
+        if peer.strikes >= limits::STRIKES {
+            let reason = format!("{reason} (breach {} of {})", peer.strikes, limits::STRIKES);
+            self.out.push(Output::Disconnect { peer: id, reason: reason.into() });
+        }
+    }
+}
+
+/// Splits records into pages that fit a message.
+fn pages(records: Vec<ByteBuf>) -> Vec<Vec<ByteBuf>> {
+    let mut pages: Vec<Vec<ByteBuf>> = Vec::new();
+    let mut room = 0;
+    for record in records {
+        if record.len() > room {
+            pages.push(Vec::new());
+            room = ocm_sync::limits::PAGE_BYTES;
+        }
+        room -= record.len().min(room);
+        if let Some(page) = pages.last_mut() {
+            page.push(record);
+        }
+    }
+    pages
+}

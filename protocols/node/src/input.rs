@@ -1,0 +1,125 @@
+//! What comes in: the vocabulary of everything that can happen to a node.
+
+use ipld_core::ipld::Ipld;
+use ocm_discovery::PeerId;
+use ocm_record::{MemoryId, RecordId, SpaceId, VerifiedRecord, VerifyError};
+use ocm_space::{Grant, Policy};
+
+/// Names a command, so that its reply finds its way back. Chosen by the shell.
+pub type Ticket = u64;
+/// Names a request of ours, so that its response finds its way back. Chosen by the core.
+pub type RequestId = u64;
+/// Names a request of a peer's, so that our response finds its way back. Chosen by the shell.
+pub type ChannelId = u64;
+/// Names a gossip message, so that its verdict finds its way back. Chosen by the shell.
+pub type MessageId = u64;
+/// Names a batch on its way to the disk. Chosen by the core.
+pub type BatchId = u64;
+/// Names a verification job. Chosen by the core.
+pub type JobId = u64;
+
+/// Something that happened.
+#[derive(Debug)]
+pub enum Input {
+    /// The owner wants something.
+    Command {
+        /// Names the reply.
+        ticket: Ticket,
+        /// What.
+        command: Command,
+    },
+    /// The first connection to a peer stands; the transport has proved its PeerId.
+    Connected(PeerId),
+    /// The last connection to a peer is gone. Requests to it fail.
+    Disconnected(PeerId),
+    /// A peer asks something over the federation protocol.
+    Request {
+        /// Who.
+        peer: PeerId,
+        /// Names the response; exactly one is given, unless the peer goes.
+        channel: ChannelId,
+        /// The message, as received.
+        bytes: Vec<u8>,
+    },
+    /// A peer answers.
+    Response {
+        /// What it answers.
+        request: RequestId,
+        /// The message, as received.
+        bytes: Vec<u8>,
+    },
+    /// A request of ours will not be answered.
+    RequestFailed {
+        /// Which.
+        request: RequestId,
+        /// Why, for people.
+        reason: String,
+    },
+    /// A gossip message for a space.
+    Gossip {
+        /// Who passed it on.
+        peer: PeerId,
+        /// Names the verdict; exactly one is given, at once.
+        message: MessageId,
+        /// The space of the topic.
+        space: SpaceId,
+        /// The record, as received; without its body it is a hint.
+        bytes: Vec<u8>,
+    },
+    /// A batch is durable.
+    Committed(BatchId),
+    /// A verification job is done; one result per record, in their order.
+    Verified {
+        /// Which.
+        job: JobId,
+        /// The results.
+        results: Vec<Result<VerifiedRecord, VerifyError>>,
+    },
+    /// Time has passed: [`crate::Node::next_deadline`] was reached.
+    Tick,
+}
+
+/// What the owner wants.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// Begin a space, owned by this node's DID.
+    CreateSpace {
+        /// A name for people.
+        name: String,
+        /// Who may write and read.
+        policy: Policy,
+    },
+    /// Replicate a space that was begun elsewhere.
+    Join {
+        /// Its name.
+        space: SpaceId,
+    },
+    /// Give a role.
+    Grant {
+        /// In which space.
+        space: SpaceId,
+        /// To whom, which.
+        grant: Grant,
+    },
+    /// Start a memory, or change one.
+    Change {
+        /// In which space.
+        space: SpaceId,
+        /// Which memory; `None` starts one.
+        memory: Option<MemoryId>,
+        /// The heads that the edits were made on; empty for a new memory.
+        deps: Vec<RecordId>,
+        /// The edits, as `ocm-memory` encodes them.
+        edits: Ipld,
+    },
+    /// Take in records from a file, as from any other source.
+    Import {
+        /// The records, as stored elsewhere.
+        records: Vec<Vec<u8>>,
+    },
+    /// Compare with the connected peers now.
+    Sync {
+        /// Only this space.
+        space: Option<SpaceId>,
+    },
+}

@@ -1,0 +1,181 @@
+//! The layout of the store: every key there is. Integers are big-endian, so that keys sort as
+//! their numbers do; the bulk of the keys begins with a record's time and so arrives nearly in
+//! order.
+//!
+//! | key | value |
+//! |---|---|
+//! | `s` number | a [`SpaceEntry`]: what the number stands for |
+//! | `r` space set id | a record: header, signature, body |
+//! | `m` space memory id | nothing: the records of a memory |
+//! | `l` space key boot seq | the record's id: the logs |
+//! | `e` space key boot seq id | nothing: a second record in one place of a log |
+//! | `t` space | a [`Tallies`]: counts of the space |
+//! | `d` space memory id | nothing: the record is not in the memory's row yet |
+//! | `v` space memory | the memory's row for lists |
+//!
+//! `space` is a number of four bytes that stands for the SpaceId on this node only; `set` is one
+//! byte; ids have 40 bytes. All but `s` and `r` can be rebuilt from the records.
+
+use ocm_record::{Boot, MemoryId, PublicKey, RecordId, Set, SpaceId};
+use serde::{Deserialize, Serialize};
+
+use crate::storage::Key;
+
+/// A space's number on this node.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SpaceNumber(pub u32);
+
+/// What is kept of a space besides its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpaceEntry {
+    /// Its name.
+    pub id: SpaceId,
+}
+
+/// Counts of a space, written with every batch that changes them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tallies {
+    /// Memories started.
+    pub memories: u64,
+    /// Places in logs that hold two records.
+    pub equivocations: u64,
+}
+
+fn key(prefix: u8, parts: &[&[u8]]) -> Key {
+    let mut key = Vec::with_capacity(1 + parts.iter().map(|part| part.len()).sum::<usize>());
+    key.push(prefix);
+    for part in parts {
+        key.extend_from_slice(part);
+    }
+    key
+}
+
+const fn set_byte(set: Set) -> [u8; 1] {
+    match set {
+        Set::Authority => [0],
+        Set::Content => [1],
+    }
+}
+
+/// Where a space's entry lies.
+#[must_use]
+pub fn space(number: SpaceNumber) -> Key {
+    key(b's', &[&number.0.to_be_bytes()])
+}
+
+/// Where a record lies.
+#[must_use]
+pub fn record(space: SpaceNumber, set: Set, id: &RecordId) -> Key {
+    key(b'r', &[&space.0.to_be_bytes(), &set_byte(set), id.as_bytes()])
+}
+
+/// Where all records of a set lie.
+#[must_use]
+pub fn records(space: SpaceNumber, set: Set) -> (Key, Key) {
+    range(key(b'r', &[&space.0.to_be_bytes(), &set_byte(set)]))
+}
+
+/// The mark that a record belongs to a memory.
+#[must_use]
+pub fn memory_record(space: SpaceNumber, memory: &MemoryId, id: &RecordId) -> Key {
+    key(b'm', &[&space.0.to_be_bytes(), memory.0.as_bytes(), id.as_bytes()])
+}
+
+/// Where the marks of a memory's records lie.
+#[must_use]
+pub fn memory_records(space: SpaceNumber, memory: &MemoryId) -> (Key, Key) {
+    range(key(b'm', &[&space.0.to_be_bytes(), memory.0.as_bytes()]))
+}
+
+/// A place in a log.
+#[must_use]
+pub fn log(space: SpaceNumber, author: &PublicKey, boot: &Boot, seq: u64) -> Key {
+    key(b'l', &[&space.0.to_be_bytes(), author.as_bytes(), boot.as_bytes(), &seq.to_be_bytes()])
+}
+
+/// A second record in one place of a log.
+#[must_use]
+pub fn equivocation(
+    space: SpaceNumber,
+    author: &PublicKey,
+    boot: &Boot,
+    seq: u64,
+    id: &RecordId,
+) -> Key {
+    let place = [space.0.to_be_bytes().as_slice(), author.as_bytes(), boot.as_bytes()].concat();
+    key(b'e', &[&place, &seq.to_be_bytes(), id.as_bytes()])
+}
+
+/// Where the seconds of a space lie.
+#[must_use]
+pub fn equivocations(space: SpaceNumber) -> (Key, Key) {
+    range(key(b'e', &[&space.0.to_be_bytes()]))
+}
+
+/// The counts of a space.
+#[must_use]
+pub fn tallies(space: SpaceNumber) -> Key {
+    key(b't', &[&space.0.to_be_bytes()])
+}
+
+/// The mark that a record is not in its memory's row yet.
+#[must_use]
+pub fn dirty(space: SpaceNumber, memory: &MemoryId, id: &RecordId) -> Key {
+    key(b'd', &[&space.0.to_be_bytes(), memory.0.as_bytes(), id.as_bytes()])
+}
+
+/// Where the marks of dirty memories lie.
+#[must_use]
+pub fn all_dirty(space: SpaceNumber) -> (Key, Key) {
+    range(key(b'd', &[&space.0.to_be_bytes()]))
+}
+
+/// The row of a memory.
+#[must_use]
+pub fn row(space: SpaceNumber, memory: &MemoryId) -> Key {
+    key(b'v', &[&space.0.to_be_bytes(), memory.0.as_bytes()])
+}
+
+/// Where the rows of a space lie.
+#[must_use]
+pub fn rows(space: SpaceNumber) -> (Key, Key) {
+    range(key(b'v', &[&space.0.to_be_bytes()]))
+}
+
+/// Where the entries of all spaces lie.
+#[must_use]
+pub fn spaces() -> (Key, Key) {
+    range(vec![b's'])
+}
+
+/// The number in the key of a space's entry.
+#[must_use]
+pub fn number_of(key: &[u8]) -> Option<SpaceNumber> {
+    let number = key.strip_prefix(b"s")?.try_into().ok()?;
+    Some(SpaceNumber(u32::from_be_bytes(number)))
+}
+
+/// The id at the end of a key.
+#[must_use]
+pub fn last_id(key: &[u8]) -> Option<RecordId> {
+    RecordId::try_from(key.last_chunk::<40>()?.as_slice()).ok()
+}
+
+/// The memory in the key of a dirty mark or of a memory's record.
+#[must_use]
+pub fn memory_of(key: &[u8]) -> Option<MemoryId> {
+    RecordId::try_from(key.get(5..45)?).ok().map(MemoryId)
+}
+
+/// Every key that begins with `prefix`, as a half-open range.
+#[must_use]
+pub fn range(prefix: Key) -> (Key, Key) {
+    let mut end = prefix.clone();
+    while let Some(last) = end.pop() {
+        if last < 0xff {
+            end.push(last + 1);
+            break;
+        }
+    }
+    (prefix, end)
+}

@@ -1,0 +1,152 @@
+//! What is known of a connected peer.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ocm_discovery::PeerId;
+use ocm_record::{Did, SpaceId};
+use ocm_sync::{Session, SpaceTag, space_tag};
+
+use crate::snapshot::ParityState;
+
+/// A connected peer.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    /// Our nonce in its connection.
+    pub(crate) nonce: [u8; 32],
+    /// What its hello proved.
+    pub(crate) known: Option<Known>,
+    /// The spaces both hold, as far as they were named.
+    pub(crate) shared: BTreeMap<SpaceId, Shared>,
+    /// When to say hello, again if it was not answered or grows old.
+    pub(crate) hello_at: Option<u64>,
+    /// When to name our spaces, again if they changed.
+    pub(crate) announce_at: Option<u64>,
+    /// Spaces in which our own right was presented to it.
+    pub(crate) presented: BTreeSet<SpaceId>,
+    /// Fetches of what gossip announced, under way.
+    pub(crate) hints: usize,
+    /// Its pushes being verified.
+    pub(crate) pushes: usize,
+    /// Breaches of the protocol.
+    pub(crate) strikes: u32,
+    /// The tags by which it may name our spaces.
+    tags: BTreeMap<SpaceTag, SpaceId>,
+}
+
+/// What a hello proved.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) did: Did,
+    pub(crate) nonce: [u8; 32],
+    /// When the certificate ends, in milliseconds since the Unix epoch.
+    pub(crate) until: u64,
+}
+
+/// A space shared with a peer.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    /// When to compare.
+    pub(crate) due: u64,
+    /// The pause after that.
+    pub(crate) interval: u64,
+    /// What is under way.
+    pub(crate) run: Run,
+    /// The last comparison.
+    pub(crate) parity: Option<ParityState>,
+    /// What could not be admitted in the last session, by verdict.
+    pub(crate) not_admitted: BTreeMap<&'static str, u64>,
+}
+
+/// What is under way between two nodes in one space.
+#[derive(Debug)]
+pub(crate) enum Run {
+    /// Nothing.
+    Idle,
+    /// Digests are being compared.
+    Probing,
+    /// A session.
+    Session(Box<Session>),
+}
+
+impl Run {
+    pub(crate) const fn is_idle(&self) -> bool {
+        matches!(self, Self::Idle)
+    }
+}
+
+impl Peer {
+    pub(crate) fn new(nonce: [u8; 32], now: u64) -> Self {
+        Self {
+            nonce,
+            known: None,
+            shared: BTreeMap::new(),
+            hello_at: Some(now),
+            announce_at: None,
+            presented: BTreeSet::new(),
+            hints: 0,
+            pushes: 0,
+            strikes: 0,
+            tags: BTreeMap::new(),
+        }
+    }
+
+    /// Sessions under way with it.
+    pub(crate) fn sessions(&self) -> usize {
+        self.shared.values().filter(|shared| matches!(shared.run, Run::Session(_))).count()
+    }
+
+    pub(crate) fn did(&self) -> Option<Did> {
+        self.known.as_ref().map(|known| known.did)
+    }
+
+    /// The tag under which we name a space to it.
+    pub(crate) fn tag_to(&self, own: &PeerId, peer: &PeerId, space: &SpaceId) -> Option<SpaceTag> {
+        let known = self.known.as_ref()?;
+        Some(space_tag(&own.to_bytes(), &peer.to_bytes(), &self.nonce, &known.nonce, space))
+    }
+
+    /// The space it names by a tag.
+    pub(crate) fn space_of(
+        &mut self,
+        own: &PeerId,
+        peer: &PeerId,
+        tag: &SpaceTag,
+        spaces: &mut dyn ExactSizeIterator<Item = SpaceId>,
+    ) -> Option<SpaceId> {
+        let known = self.known.as_ref()?;
+        if self.tags.len() != spaces.len() {
+            self.tags = spaces
+                .map(|space| {
+                    let (theirs, ours) = (peer.to_bytes(), own.to_bytes());
+                    (space_tag(&theirs, &ours, &known.nonce, &self.nonce, &space), space)
+                })
+                .collect();
+        }
+        self.tags.get(tag).copied()
+    }
+
+    /// Takes note of a valid hello. Another nonce than before begins everything anew.
+    pub(crate) fn greet(&mut self, known: Known, now: u64) {
+        // Ask for the next certificate when half of this one's life is over.
+        let rest = known.until.saturating_sub(now) / 2;
+        self.hello_at = Some(now + rest.max(60_000));
+        if self.known.as_ref().is_none_or(|before| before.nonce != known.nonce) {
+            self.tags.clear();
+            self.shared.clear();
+            self.presented.clear();
+            self.announce_at = Some(now);
+        }
+        self.known = Some(known);
+    }
+
+    /// The shared space, beginning with a comparison now if it is new.
+    pub(crate) fn share(&mut self, space: SpaceId, now: u64) -> &mut Shared {
+        self.shared.entry(space).or_insert_with(|| Shared {
+            due: now,
+            interval: crate::limits::INTERVAL_MIN_MS,
+            run: Run::Idle,
+            parity: None,
+            not_admitted: BTreeMap::new(),
+        })
+    }
+}

@@ -1,0 +1,242 @@
+//! Answering peers: a pure function of what is stored, but for what a push brings.
+
+use ocm_discovery::{CLOCK_TOLERANCE_MS, Certificate, PeerId};
+use ocm_record::{RecordId, SignedRecord, SpaceId};
+use ocm_sync::{Hello, Page, PushVerdict, Refusal, Request, Response, SpaceTag};
+
+use serde_bytes::ByteBuf;
+
+use crate::input::ChannelId;
+use crate::limits;
+use crate::node::{Node, Purpose};
+use crate::origin::Origin;
+use crate::output::{Event, Output};
+use crate::peer::Known;
+use crate::storage::{ReadError, Reader};
+use crate::verdict::Verdict;
+
+impl Node {
+    /// A peer asks something.
+    pub(crate) fn serve(
+        &mut self,
+        peer: PeerId,
+        channel: ChannelId,
+        bytes: &[u8],
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let request = match Request::decode(bytes) {
+            Ok(request) => request,
+            Err(error) => {
+                self.strike(peer, &format!("its request is no message: {error}"));
+                self.respond(channel, &Response::Refused { reason: Refusal::MALFORMED });
+                return Ok(());
+            }
+        };
+        if let Request::Hello(hello) = &request {
+            self.greeted(peer, hello);
+            let response = match self.hello(&peer) {
+                Some(hello) => Response::Hello(hello),
+                None => Response::Busy,
+            };
+            self.respond(channel, &response);
+            return Ok(());
+        }
+        if self.peers.get(&peer).is_none_or(|peer| peer.known.is_none()) {
+            self.respond(channel, &Response::Refused { reason: Refusal::HELLO });
+            return Ok(());
+        }
+        let response = match request {
+            Request::Hello(_) => return Ok(()),
+            Request::Spaces { tags } => self.name_shared(peer, &tags),
+            Request::Reconcile { tag, set, message } => match self.named(peer, &tag) {
+                Some(space) => match self.spaces.get(&space) {
+                    Some(held) => {
+                        let frame = ocm_sync::limits::FRAME_BYTES;
+                        match ocm_sync::respond(held.stored(set), &message, frame) {
+                            Ok(message) => Response::Reconcile { message: message.into() },
+                            Err(error) => {
+                                self.strike(peer, &format!("its reconciliation: {error}"));
+                                Response::Refused { reason: Refusal::MALFORMED }
+                            }
+                        }
+                    }
+                    None => Response::Unknown,
+                },
+                None => Response::Unknown,
+            },
+            Request::Fetch { tag, ids } => match self.named(peer, &tag) {
+                Some(space) => Response::Records(self.page(space, &ids, store)?),
+                None => Response::Unknown,
+            },
+            Request::Parity { tag, parity } => match self.named(peer, &tag) {
+                Some(space) => {
+                    self.share(peer, space);
+                    self.compared(peer, space, &parity);
+                    match self.spaces.get(&space) {
+                        Some(held) => Response::Parity { parity: held.parity() },
+                        None => Response::Unknown,
+                    }
+                }
+                None => Response::Unknown,
+            },
+            Request::Push { tag, records } => {
+                return self.pushed(peer, channel, &tag, &records, store);
+            }
+        };
+        self.respond(channel, &response);
+        Ok(())
+    }
+
+    pub(crate) fn respond(&mut self, channel: ChannelId, response: &Response) {
+        match response.encode() {
+            Ok(bytes) => self.out.push(Output::Respond { channel, bytes }),
+            Err(_) => {
+                // A response of ours is within its limits by construction; say so if it is not.
+                let refused = Response::Refused { reason: Refusal::INTERNAL };
+                if let Ok(bytes) = refused.encode() {
+                    self.out.push(Output::Respond { channel, bytes });
+                }
+            }
+        }
+    }
+
+    /// Takes a peer's hello. One that proves nothing costs it the connection.
+    pub(crate) fn greeted(&mut self, id: PeerId, hello: &Hello) {
+        let verified = Certificate::decode(&hello.certificate)
+            .and_then(|certificate| certificate.verify(&id, self.now, CLOCK_TOLERANCE_MS));
+        let verified = match verified {
+            Ok(verified) => verified,
+            Err(error) => {
+                let reason = format!("its certificate is not valid: {error}");
+                self.out.push(Output::Disconnect { peer: id, reason: reason.into() });
+                return;
+            }
+        };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let first = peer.known.is_none();
+        let known = Known { did: verified.did, nonce: hello.nonce, until: verified.until };
+        peer.greet(known, self.now);
+        if first {
+            self.out.push(Output::Event(Event::PeerKnown { peer: id, did: verified.did }));
+        }
+        self.touch();
+    }
+
+    /// Which of the spaces that a peer names are held here, and may be known to it.
+    fn name_shared(&mut self, peer: PeerId, tags: &[SpaceTag]) -> Response {
+        let mut shared = Vec::new();
+        for (index, tag) in tags.iter().enumerate() {
+            if let (Some(space), Ok(index)) = (self.named(peer, tag), u16::try_from(index)) {
+                self.share(peer, space);
+                shared.push(index);
+            }
+        }
+        Response::Spaces { shared }
+    }
+
+    /// The space that a peer names, if it may know that it is held here.
+    fn named(&mut self, peer: PeerId, tag: &SpaceTag) -> Option<SpaceId> {
+        let space = self.named_by_anyone(peer, tag)?;
+        let did = self.peers.get(&peer)?.did()?;
+        self.spaces.get(&space)?.may_name(&did).then_some(space)
+    }
+
+    fn named_by_anyone(&mut self, peer: PeerId, tag: &SpaceTag) -> Option<SpaceId> {
+        let own = self.own;
+        let mut spaces = self.spaces.keys().copied();
+        self.peers.get_mut(&peer)?.space_of(&own, &peer, tag, &mut spaces)
+    }
+
+    /// As many of the asked records as fit. A damaged one counts as absent.
+    pub(crate) fn page(
+        &mut self,
+        space: SpaceId,
+        ids: &[RecordId],
+        store: &dyn Reader,
+    ) -> Result<Page, ReadError> {
+        let mut damaged = Vec::new();
+        let Some(held) = self.spaces.get(&space) else { return Ok(Page::default()) };
+        let page = Page::fill(ids, |id| match held.read(id, store) {
+            Err(ReadError::Corrupt(_)) => {
+                damaged.push(*id);
+                Ok(None)
+            }
+            other => other,
+        })?;
+        self.out.extend(damaged.into_iter().map(|id| Output::Event(Event::Damaged { id })));
+        Ok(page)
+    }
+
+    /// A peer pushes records. One that holds no role here, as far as is known, may present the
+    /// authority records that show it does; what it presents passes admission like any other.
+    fn pushed(
+        &mut self,
+        id: PeerId,
+        channel: ChannelId,
+        tag: &SpaceTag,
+        records: &[ByteBuf],
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let member = self.named(id, tag);
+        let space = member.or_else(|| self.named_by_anyone(id, tag));
+        let presents = || {
+            records.len() <= limits::PRESENTED
+                && records.iter().all(|bytes| {
+                    SignedRecord::decode(bytes)
+                        .is_ok_and(|r| r.kind().set() == ocm_record::Set::Authority)
+                })
+        };
+        let Some(space) = space.filter(|_| member.is_some() || presents()) else {
+            self.respond(channel, &Response::Unknown);
+            return Ok(());
+        };
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if peer.pushes >= limits::PUSHES_PER_PEER {
+            self.respond(channel, &Response::Busy);
+            return Ok(());
+        }
+        peer.pushes += 1;
+        let purpose = Purpose::Push { channel, peer: id, space };
+        let records = records.iter().map(|bytes| SignedRecord::decode(bytes));
+        self.verify_many(records, Some(space), Origin::Push(id), purpose, store)
+    }
+
+    /// The records of a push are judged, and durable where they were admitted.
+    pub(crate) fn answer_push(
+        &mut self,
+        channel: ChannelId,
+        id: PeerId,
+        space: SpaceId,
+        verdicts: &[Verdict],
+    ) {
+        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Reject(_))) {
+            self.strike(id, "it pushed records that are not what they claim to be");
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.pushes = peer.pushes.saturating_sub(1);
+        let did = peer.did();
+        let known =
+            self.spaces.get(&space).is_some_and(|held| did.is_some_and(|did| held.may_name(&did)));
+        let response = if known {
+            Response::Pushed { verdicts: verdicts.iter().map(push_verdict).collect() }
+        } else {
+            Response::Unknown
+        };
+        self.respond(channel, &response);
+        let missing = verdicts.iter().any(|verdict| matches!(verdict, Verdict::Hold(_)));
+        if known && missing {
+            self.compare_soon(space);
+        }
+    }
+}
+
+/// A verdict as it is told to whoever pushed the record.
+const fn push_verdict(verdict: &Verdict) -> PushVerdict {
+    match verdict {
+        Verdict::Accept => PushVerdict::Accept,
+        Verdict::Duplicate => PushVerdict::Duplicate,
+        Verdict::Hold(_) => PushVerdict::Hold,
+        Verdict::Reject(_) => PushVerdict::Reject,
+        Verdict::Refuse(_) => PushVerdict::Refuse,
+    }
+}

@@ -1,0 +1,200 @@
+//! Driving sessions: `ocm-sync` says what is next, this does it.
+
+use ocm_discovery::PeerId;
+use ocm_record::{RecordId, Set, SpaceId};
+use ocm_sync::{
+    Action, Admitted, Comparison, Failure, Outcome, Parity, Replica, Request, Response, Session,
+    SpaceTag, SumTree,
+};
+
+use crate::limits;
+use crate::node::{Asked, Node, Purpose};
+use crate::origin::Origin;
+use crate::output::{Event, Output};
+use crate::peer::Run;
+use crate::space::Space;
+use crate::storage::{ReadError, Reader};
+use crate::verdict::Verdict;
+
+impl Replica for Space {
+    type Set = SumTree;
+
+    fn set(&self, set: Set) -> &SumTree {
+        self.stored(set)
+    }
+
+    fn parity(&self) -> Result<Parity, std::convert::Infallible> {
+        Ok(Space::parity(self))
+    }
+}
+
+impl Node {
+    /// Begins a session with a peer in a space that differs.
+    pub(crate) fn begin_session(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        tag: SpaceTag,
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let Some(held) = self.spaces.get(&space) else { return Ok(()) };
+        let Ok((session, action)) = Session::start(tag, held);
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.run = Run::Session(Box::new(session));
+        }
+        self.advance(id, space, action, store)
+    }
+
+    /// The peer answered a session's request.
+    pub(crate) fn session_answered(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        response: Response,
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let action = self.drive(id, space, |session, held| {
+            let Ok(action) = session.on_response(response, held);
+            action
+        });
+        self.advance(id, space, action, store)
+    }
+
+    /// What became of the records that a session fetched; those admitted are durable.
+    pub(crate) fn session_admitted(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        verdicts: &[(RecordId, Verdict)],
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let mut admitted = Admitted::default();
+        let mut rejected = false;
+        for (_, verdict) in verdicts {
+            match verdict {
+                Verdict::Accept | Verdict::Duplicate => admitted.admitted += 1,
+                Verdict::Hold(_) => admitted.held += 1,
+                Verdict::Reject(_) | Verdict::Refuse(_) => admitted.refused += 1,
+            }
+            rejected |= matches!(verdict, Verdict::Reject(_));
+        }
+        if let Some(shared) = self.shared_mut(id, space) {
+            for (_, verdict) in verdicts.iter().filter(|(_, verdict)| !verdict.stands()) {
+                *shared.not_admitted.entry(verdict.name()).or_default() += 1;
+            }
+        }
+        if rejected {
+            self.strike(id, "it served records that are not what they claim to be");
+        }
+        let action = self.drive(id, space, |session, held| {
+            let Ok(action) = session.on_admitted(admitted, held);
+            action
+        });
+        self.advance(id, space, action, store)
+    }
+
+    fn drive(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        step: impl FnOnce(&mut Session, &Space) -> Action,
+    ) -> Option<Action> {
+        let held = self.spaces.get(&space)?;
+        let shared = self.peers.get_mut(&id)?.shared.get_mut(&space)?;
+        match &mut shared.run {
+            Run::Session(session) => Some(step(session, held)),
+            Run::Idle | Run::Probing => None,
+        }
+    }
+
+    /// Does what the session says is next.
+    fn advance(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        action: impl Into<Option<Action>>,
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let mut next = action.into();
+        while let Some(action) = next.take() {
+            match action {
+                Action::Send(request) => self.send_in_session(id, space, &request),
+                Action::Admit { records, .. } => {
+                    let purpose = Purpose::Session { peer: id, space };
+                    let records = records.into_iter().map(Ok);
+                    self.verify_many(records, Some(space), Origin::Fetch(id), purpose, store)?;
+                }
+                Action::Load { ids } => {
+                    let page = self.page(space, &ids, store)?;
+                    next = self.drive(id, space, |session, held| {
+                        let Ok(action) = session.on_loaded(page, held);
+                        action
+                    });
+                }
+                Action::Done(outcome) => self.session_done(id, space, &outcome),
+                Action::Failed { failure, .. } => self.session_failed(id, space, &failure),
+            }
+        }
+        Ok(())
+    }
+
+    fn send_in_session(&mut self, id: PeerId, space: SpaceId, request: &Request) {
+        self.ask(id, request, Asked::Session { peer: id, space });
+    }
+
+    fn session_done(&mut self, id: PeerId, space: SpaceId, outcome: &Outcome) {
+        let equal = outcome.comparison == Some(Comparison::Equal);
+        if let Some((_, theirs)) = &outcome.parity {
+            self.compared(id, space, theirs);
+        }
+        self.ended(id, space, if equal { "equal" } else { "differs" });
+        let moved = outcome.authority.admitted + outcome.content.admitted;
+        if moved > 0 {
+            // What came here is news for the others, too.
+            self.compare_soon(space);
+        }
+        if !equal
+            && let Some(shared) = self.shared_mut(id, space)
+            && moved > 0
+        {
+            shared.interval = limits::INTERVAL_MIN_MS;
+        }
+    }
+
+    fn session_failed(&mut self, id: PeerId, space: SpaceId, failure: &Failure) {
+        let (pause, outcome) = match failure {
+            Failure::Unknown => (None, "unknown"),
+            Failure::Busy => (Some(limits::RETRY_MS), "busy"),
+            // There is more to do than fits one session.
+            Failure::Rounds | Failure::Requests => (Some(0), "continued"),
+            Failure::Refused(_) => (Some(limits::INTERVAL_MIN_MS), "refused"),
+            _ => (Some(limits::INTERVAL_MIN_MS), "fault"),
+        };
+        self.ended(id, space, outcome);
+        if outcome == "fault" {
+            self.strike(id, &failure.to_string());
+        }
+        let due = pause.map(|pause| self.now + pause);
+        match (due, self.peers.get_mut(&id)) {
+            (Some(due), Some(peer)) => {
+                if let Some(shared) = peer.shared.get_mut(&space) {
+                    shared.due = due;
+                }
+            }
+            // Not ours to know any more: until it is named again, it is not shared.
+            (None, Some(peer)) => {
+                peer.shared.remove(&space);
+            }
+            (_, None) => {}
+        }
+    }
+
+    /// Takes note that a comparison was denied: the space is not shared until it is named again.
+    pub(crate) fn denied(&mut self, id: PeerId, space: SpaceId) {
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.shared.remove(&space);
+        }
+        self.out.push(Output::Event(Event::SessionEnded { peer: id, space, outcome: "unknown" }));
+        self.touch();
+    }
+}
