@@ -24,6 +24,14 @@ macro_rules! label {
             }
         }
 
+        impl $name {
+            /// The variant that the scrape shows as `text`.
+            #[must_use]
+            pub fn named(text: &str) -> Option<Self> {
+                Self::ALL.iter().copied().find(|value| value.as_str() == text)
+            }
+        }
+
         impl EncodeLabelValue for $name {
             fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> std::fmt::Result {
                 EncodeLabelValue::encode(&self.as_str(), encoder)
@@ -49,64 +57,46 @@ label! {
 }
 
 label! {
-    /// Why a record got its verdict.
+    /// Why a record got its verdict: the names that `ocm_node::Verdict::reason` gives.
     Reason {
-        /// Nothing to say: it was accepted.
+        /// Nothing to say: it stands.
         None = "none",
-        /// Its id was admitted before.
-        Known = "known",
-        /// The same bytes are being judged.
-        InFlight = "in_flight",
-        /// Its space is not known here.
-        UnknownSpace = "unknown_space",
-        /// Its version is not known here.
-        UnknownVersion = "unknown_version",
-        /// A grant with fields that this version does not implement.
-        UnknownGrant = "unknown_grant",
-        /// A record it depends on is missing.
-        MissingDependency = "missing_dependency",
+        /// A record it builds on is missing.
+        Dependency = "dependency",
         /// A record that proves its authority is missing.
-        MissingAuthority = "missing_authority",
+        Authority = "authority",
         /// Its body is missing.
-        MissingBody = "missing_body",
-        /// Its author has no credit left.
-        Quota = "quota",
-        /// The node is shedding load.
-        Load = "load",
-        /// The disk is nearly full.
-        LowDisk = "low_disk",
-        /// Past a limit of size.
-        TooLarge = "too_large",
-        /// Not the one encoding there is.
-        NotCanonical = "not_canonical",
-        /// Canonical, and no record.
+        Body = "body",
+        /// It asks for what this version does not do.
+        Unsupported = "unsupported",
+        /// Its space is not held here.
+        UnknownSpace = "unknown_space",
+        /// The bytes are no record.
         Malformed = "malformed",
-        /// Its body or its id does not match its hash.
-        WrongHash = "wrong_hash",
+        /// Its body does not match its hash.
+        WrongBody = "wrong_body",
+        /// Its key is no acceptable key.
+        BadKey = "bad_key",
         /// Its signature does not hold.
         BadSignature = "bad_signature",
-        /// Its time is not after its predecessor's or its space's.
-        TimeOrder = "time_order",
+        /// It was sent as a record of another space.
+        WrongSpace = "wrong_space",
+        /// It is no valid genesis.
+        Genesis = "genesis",
         /// Its author holds no role that permits it.
-        NotMember = "not_member",
-        /// It depends on what is not permitted: another memory, or a wrong kind of record.
-        WrongDependency = "wrong_dependency",
-        /// It descends from a refused record.
-        RefusedAncestor = "refused_ancestor",
-        /// Its author's grant had expired.
-        Expired = "expired",
-        /// Its author's grant has nothing left.
-        OverBudget = "over_budget",
-        /// Another has custody of the memory.
-        Custody = "custody",
+        NotPermitted = "not_permitted",
+        /// The closure of its authority is over the limit.
+        AuthorityTooDeep = "authority_too_deep",
+        /// It builds on another memory, or on none of its own.
+        OtherMemory = "other_memory",
+        /// It builds on a refused record.
+        Descendant = "descendant",
     }
 }
 
 label! {
     /// A bounded queue between two actors.
     Queue {
-        /// Into the event loop.
-        Events = "events",
         /// Into the store's thread.
         Store = "store",
         /// From the HTTP side.
@@ -117,16 +107,22 @@ label! {
 label! {
     /// How an anti-entropy session ended.
     Outcome {
-        /// Both sets are equal.
+        /// Both store the same.
         Equal = "equal",
         /// They differ still, and it is known by what.
-        Different = "different",
-        /// Their authority or their kinds differ, so that content cannot be compared.
-        NotComparable = "not_comparable",
+        Differs = "differs",
+        /// There is more to do than fits one session: another follows.
+        Continued = "continued",
+        /// The peer does not know the space, or not for us.
+        Unknown = "unknown",
+        /// The peer was busy.
+        Busy = "busy",
         /// The peer refused it.
         Refused = "refused",
-        /// It broke off: a lost connection, a time limit, a wrong answer.
-        Failed = "failed",
+        /// The peer broke the protocol.
+        Fault = "fault",
+        /// The answer did not come.
+        Unanswered = "unanswered",
     }
 }
 

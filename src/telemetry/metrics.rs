@@ -200,9 +200,10 @@ impl Metrics {
         }
     }
 
-    /// Counts a decision on a record: `ocm_admissions_total{verdict,reason}`.
-    pub fn admitted(&self, verdict: Verdict, reason: Reason) {
-        self.admissions.get_or_create(&AdmissionLabels { verdict, reason }).inc();
+    /// Raises the count of decisions on records to `total`: `ocm_admissions_total{verdict,reason}`.
+    pub fn raise_admissions(&self, verdict: Verdict, reason: Reason, total: u64) {
+        let counter = self.admissions.get_or_create(&AdmissionLabels { verdict, reason });
+        counter.inc_by(total.saturating_sub(counter.get()));
     }
 
     /// Observes the time from a batch's arrival at the store to its acknowledgement:
@@ -334,7 +335,7 @@ mod tests {
     #[test]
     fn each_metric_has_its_type_and_help() {
         let (metrics, scrape) = node();
-        metrics.admitted(Verdict::Accept, Reason::None);
+        metrics.raise_admissions(Verdict::Accept, Reason::None, 1);
         metrics.set_oldest_parity(Some(Instant::now()));
         let text = scrape.encode().unwrap();
         for (name, kind) in [
@@ -364,9 +365,9 @@ mod tests {
     #[test]
     fn events_move_their_series() {
         let (metrics, scrape) = node();
-        metrics.admitted(Verdict::Reject, Reason::BadSignature);
-        metrics.admitted(Verdict::Hold, Reason::MissingDependency);
-        metrics.admitted(Verdict::Hold, Reason::MissingDependency);
+        metrics.raise_admissions(Verdict::Reject, Reason::BadSignature, 1);
+        metrics.raise_admissions(Verdict::Hold, Reason::Dependency, 1);
+        metrics.raise_admissions(Verdict::Hold, Reason::Dependency, 2);
         metrics.committed(Duration::from_millis(3));
         metrics.flushed(Duration::from_millis(2));
         metrics.gossip_judged(Duration::from_micros(60));
@@ -376,7 +377,7 @@ mod tests {
         let version = env!("CARGO_PKG_VERSION");
         for line in [
             "ocm_admissions_total{verdict=\"reject\",reason=\"bad_signature\"} 1",
-            "ocm_admissions_total{verdict=\"hold\",reason=\"missing_dependency\"} 2",
+            "ocm_admissions_total{verdict=\"hold\",reason=\"dependency\"} 2",
             "ocm_commit_seconds_count 1",
             "ocm_commit_seconds_sum 0.003",
             "ocm_commit_seconds_bucket{le=\"0.004\"} 1",
