@@ -1,0 +1,89 @@
+//! Everything that shares the one swarm.
+
+use std::time::Duration;
+
+use libp2p::connection_limits::{self, ConnectionLimits};
+use libp2p::identity::Keypair;
+use libp2p::request_response::{self, ProtocolSupport};
+use libp2p::swarm::NetworkBehaviour;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::{StreamProtocol, allow_block_list, identify, mdns, memory_connection_limits, ping};
+
+use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
+use super::config::NetworkConfig;
+use super::{beacon, gossip};
+
+/// How long a request may take, from its first byte to the end of its response.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Requests under way on one connection, in both directions together: it bounds what a peer can
+/// have in memory here to as many frames.
+const STREAMS_PER_CONNECTION: usize = 32;
+
+/// What the swarm is made of. The limits come first: what they refuse, nothing else sees.
+#[derive(NetworkBehaviour)]
+pub(crate) struct Behaviour {
+    limits: connection_limits::Behaviour,
+    memory: memory_connection_limits::Behaviour,
+    pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    pub(crate) identify: identify::Behaviour,
+    pub(crate) ping: ping::Behaviour,
+    pub(crate) gossip: gossip::Behaviour,
+    pub(crate) federation: request_response::Behaviour<FrameCodec>,
+    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) beacon: Toggle<beacon::Behaviour>,
+}
+
+impl Behaviour {
+    /// The behaviours, and why multicast DNS is not among them when it should be.
+    pub(crate) fn new(
+        config: &NetworkConfig,
+        keypair: &Keypair,
+    ) -> Result<(Self, Option<String>), String> {
+        let limits = &config.limits;
+        let caps = ConnectionLimits::default()
+            .with_max_pending_incoming(Some(limits.pending))
+            .with_max_pending_outgoing(Some(limits.pending))
+            .with_max_established(Some(limits.connections))
+            .with_max_established_per_peer(Some(limits.connections_per_peer));
+        let (mdns, mdns_failed) = if config.mdns {
+            match mdns::tokio::Behaviour::new(mdns::Config::default(), keypair.public().into()) {
+                Ok(behaviour) => (Some(behaviour), None),
+                Err(e) => (None, Some(format!("cannot watch the network interfaces: {e}"))),
+            }
+        } else {
+            (None, None)
+        };
+        let beacon = config.beacon.clone().map(|beacon| {
+            beacon::Behaviour::new(
+                beacon,
+                config.bind.clone(),
+                config.peer_key.clone(),
+                config.boot,
+            )
+        });
+        let identify = identify::Config::new("ocm/1".to_owned(), keypair.public())
+            .with_agent_version(config.agent.clone())
+            // Addresses told by peers are taken from the connection, not from their word.
+            .with_cache_size(0);
+        let federation = request_response::Behaviour::with_codec(
+            FrameCodec,
+            [(StreamProtocol::new(FEDERATION_PROTOCOL), ProtocolSupport::Full)],
+            request_response::Config::default()
+                .with_request_timeout(REQUEST_TIMEOUT)
+                .with_max_concurrent_streams(STREAMS_PER_CONNECTION),
+        );
+        let behaviour = Self {
+            limits: connection_limits::Behaviour::new(caps),
+            memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
+            blocked: allow_block_list::Behaviour::default(),
+            identify: identify::Behaviour::new(identify),
+            ping: ping::Behaviour::default(),
+            gossip: gossip::behaviour(limits.topics)?,
+            federation,
+            mdns: mdns.into(),
+            beacon: beacon.into(),
+        };
+        Ok((behaviour, mdns_failed))
+    }
+}

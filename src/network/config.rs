@@ -1,0 +1,129 @@
+//! What the network needs to be told.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use ocm_discovery::{PeerId, TableLimits};
+use ocm_record::{Boot, SigningKey};
+
+use super::range::IpRange;
+
+/// Everything the network is told at its start: plain values, no files, no environment.
+#[derive(Debug, Clone)]
+pub struct NetworkConfig {
+    /// The key behind the PeerId; kept over restarts by the caller.
+    pub peer_key: SigningKey,
+    /// 16 random bytes of this process, for its beacons. Not those of its records, which would
+    /// tell everyone on the link which DID the node acts for.
+    pub boot: Boot,
+    /// The addresses to listen on. For the beacon, an unspecified one means every interface.
+    pub bind: Vec<IpAddr>,
+    /// The port for TCP, and for QUIC on UDP. 0 lets the system choose (one for each).
+    pub port: u16,
+    /// Whether to listen and dial over TCP.
+    pub tcp: bool,
+    /// Whether to listen and dial over QUIC.
+    pub quic: bool,
+    /// Whether to find peers by multicast DNS.
+    pub mdns: bool,
+    /// The beacon; `None` turns it off.
+    pub beacon: Option<BeaconConfig>,
+    /// Addresses dialled for ever: multiaddr with or without `/p2p/…`, or `host:port`.
+    pub bootstrap: Vec<String>,
+    /// Peers of an earlier run and where they were.
+    pub remembered: Vec<(PeerId, Vec<String>)>,
+    /// Ranges from which any number of peers may come behind one address; loopback always is.
+    pub exempt: Vec<IpRange>,
+    /// Limits.
+    pub limits: NetworkLimits,
+    /// How long a peer is refused after its third invalid message.
+    pub ban: Duration,
+    /// What this node calls itself to its peers, usually `ocm/<version>`.
+    pub agent: String,
+}
+
+/// The beacon's part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BeaconConfig {
+    /// The UDP port that every node of the link listens on; several nodes of one machine share it.
+    pub port: u16,
+    /// Hosts that beacons are sent to besides the broadcast: `host` or `host:port`.
+    pub hosts: Vec<String>,
+    /// The mean time between beacons.
+    pub interval: Duration,
+}
+
+impl Default for BeaconConfig {
+    fn default() -> Self {
+        Self { port: 8081, hosts: Vec::new(), interval: Duration::from_secs(5) }
+    }
+}
+
+/// Limits of the network. Past each, what is new is refused; nothing established suffers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkLimits {
+    /// Connections in all.
+    pub connections: u32,
+    /// Connections with one peer (both may dial at the same time, over two transports).
+    pub connections_per_peer: u32,
+    /// Handshakes under way, in each direction.
+    pub pending: u32,
+    /// Resident memory of the process, in bytes, past which no new connection is made.
+    pub memory_bytes: usize,
+    /// Topics this node subscribes to, and that a peer may.
+    pub topics: usize,
+    /// Requests of peers waiting for an answer of this node, in all.
+    pub requests_in: usize,
+    /// The same, of one peer.
+    pub requests_in_per_peer: usize,
+    /// Requests of this node waiting for an answer.
+    pub requests_out: usize,
+    /// Peers behind one address that is not exempt, past which all of them lose score.
+    pub peers_per_address: usize,
+    /// Dials of peers heard of begun in one tick (a quarter of a second).
+    pub dials_per_tick: usize,
+    /// Limits of the table of peers heard of.
+    pub table: TableLimits,
+}
+
+impl Default for NetworkLimits {
+    fn default() -> Self {
+        Self {
+            connections: 512,
+            connections_per_peer: 4,
+            pending: 64,
+            memory_bytes: 2 << 30,
+            topics: 100,
+            requests_in: 256,
+            requests_in_per_peer: 16,
+            requests_out: 1024,
+            peers_per_address: 10,
+            dials_per_tick: 8,
+            table: TableLimits::default(),
+        }
+    }
+}
+
+impl NetworkConfig {
+    /// The defaults for a node with this key and boot: every interface, port 8080, both
+    /// transports, multicast DNS and the beacon on.
+    #[must_use]
+    pub fn new(peer_key: SigningKey, boot: Boot) -> Self {
+        Self {
+            peer_key,
+            boot,
+            bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            port: 8080,
+            tcp: true,
+            quic: true,
+            mdns: true,
+            beacon: Some(BeaconConfig::default()),
+            bootstrap: Vec::new(),
+            remembered: Vec::new(),
+            exempt: Vec::new(),
+            limits: NetworkLimits::default(),
+            ban: Duration::from_secs(600),
+            agent: concat!("ocm/", env!("CARGO_PKG_VERSION")).to_owned(),
+        }
+    }
+}

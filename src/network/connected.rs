@@ -1,0 +1,140 @@
+//! The connected peers.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::{Duration, SystemTime};
+
+use libp2p::Multiaddr;
+use libp2p::core::ConnectedPoint;
+use libp2p::multiaddr::Protocol;
+use libp2p::swarm::ConnectionId;
+use ocm_discovery::{PeerId, Source};
+
+use super::address::{Transport, ip_of, parts};
+use super::event::{Direction, PeerInfo};
+
+/// Characters of what a peer calls itself that are kept.
+const AGENT_LEN: usize = 64;
+
+#[derive(Debug)]
+struct Connection {
+    id: ConnectionId,
+    address: Multiaddr,
+    direction: Direction,
+}
+
+#[derive(Debug)]
+struct Peer {
+    connections: Vec<Connection>,
+    since: SystemTime,
+    since_ms: u64,
+    rtt: Option<Duration>,
+    agent: Option<String>,
+}
+
+/// Who is connected; bounded by the limit of connections.
+#[derive(Debug, Default)]
+pub(super) struct Connected {
+    peers: BTreeMap<PeerId, Peer>,
+}
+
+impl Connected {
+    /// Takes note of a connection. Returns whether it is the peer's first.
+    pub(super) fn opened(
+        &mut self,
+        peer: PeerId,
+        id: ConnectionId,
+        endpoint: &ConnectedPoint,
+        now_ms: u64,
+    ) -> bool {
+        let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
+        let address = without_peer(endpoint.get_remote_address());
+        let entry = self.peers.entry(peer).or_insert_with(|| Peer {
+            connections: Vec::new(),
+            since: SystemTime::now(),
+            since_ms: now_ms,
+            rtt: None,
+            agent: None,
+        });
+        entry.connections.push(Connection { id, address, direction });
+        entry.connections.len() == 1
+    }
+
+    /// Takes note of a connection's end. Returns for how many milliseconds the peer was
+    /// connected, if that was its last.
+    pub(super) fn closed(&mut self, peer: &PeerId, id: ConnectionId, now_ms: u64) -> Option<u64> {
+        let entry = self.peers.get_mut(peer)?;
+        entry.connections.retain(|c| c.id != id);
+        if !entry.connections.is_empty() {
+            return None;
+        }
+        let since = entry.since_ms;
+        self.peers.remove(peer);
+        Some(now_ms.saturating_sub(since))
+    }
+
+    pub(super) fn set_rtt(&mut self, peer: &PeerId, rtt: Duration) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.rtt = Some(rtt);
+        }
+    }
+
+    pub(super) fn set_agent(&mut self, peer: &PeerId, agent: &str) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            let shown = agent.chars().filter(|c| !c.is_control()).take(AGENT_LEN).collect();
+            entry.agent = Some(shown);
+        }
+    }
+
+    pub(super) fn contains(&self, peer: &PeerId) -> bool {
+        self.peers.contains_key(peer)
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &PeerId> {
+        self.peers.keys()
+    }
+
+    /// The IP address of an incoming connection of this peer's.
+    pub(super) fn incoming_ip(&self, peer: &PeerId, id: ConnectionId) -> Option<IpAddr> {
+        let connection = self.peers.get(peer)?.connections.iter().find(|c| c.id == id)?;
+        (connection.direction == Direction::Inbound).then(|| ip_of(&connection.address)).flatten()
+    }
+
+    /// The peers connected from or at this IP address.
+    pub(super) fn at(&self, ip: IpAddr) -> Vec<PeerId> {
+        self.peers
+            .iter()
+            .filter(|(_, p)| p.connections.iter().any(|c| ip_of(&c.address) == Some(ip)))
+            .map(|(peer, _)| *peer)
+            .collect()
+    }
+
+    /// What is known of each, in the order of their names.
+    pub(super) fn infos(&self, source: impl Fn(&PeerId) -> Option<Source>) -> Vec<PeerInfo> {
+        self.peers
+            .iter()
+            .map(|(peer, p)| {
+                let first = p.connections.first();
+                PeerInfo {
+                    peer: *peer,
+                    addresses: p.connections.iter().map(|c| c.address.to_string()).collect(),
+                    transport: first.and_then(|c| transport(&c.address)),
+                    direction: first.map_or(Direction::Inbound, |c| c.direction),
+                    since: p.since,
+                    rtt: p.rtt,
+                    source: source(peer).unwrap_or(Source::Incoming),
+                    agent: p.agent.clone(),
+                }
+            })
+            .collect()
+    }
+}
+
+fn transport(address: &Multiaddr) -> Option<Transport> {
+    parts(address).map(|(_, _, transport)| transport)
+}
+
+/// The address without a PeerId at its end.
+pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
+    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}

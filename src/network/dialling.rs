@@ -1,0 +1,269 @@
+//! Dialling: what is due, what is resolved, and what came of it.
+
+use std::time::Duration;
+
+use libp2p::Multiaddr;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::swarm::{ConnectionId, DialError};
+use ocm_discovery::{EntryId, Led, PeerId, Source};
+
+use super::address::{PeerAddress, Target, parts};
+use super::event::NetworkEvent;
+use super::swarm::Network;
+use super::{draw, from_libp2p, to_libp2p};
+
+/// How long a name may take to be resolved.
+const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Characters of a cause that are kept.
+const CAUSE_LEN: usize = 300;
+
+/// Dials for the operator and resolutions under way at a time.
+const PENDING_FOR_OPERATOR: usize = 64;
+
+/// What a dial is for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A place that a bootstrap entry stands for.
+    Entry { id: EntryId, name: String },
+    /// A peer of the table.
+    Table(PeerId),
+    /// The operator, who gave this text.
+    Operator(String),
+}
+
+/// A dial under way.
+#[derive(Debug, Clone)]
+pub(super) struct Dial {
+    pub(super) purpose: Purpose,
+    /// What is dialled when this one fails.
+    rest: Vec<Multiaddr>,
+    /// Who must answer.
+    peer: Option<PeerId>,
+}
+
+/// What an address was resolved to.
+#[derive(Debug)]
+pub(super) struct Resolved {
+    what: Wanted,
+    targets: Result<Vec<Target>, String>,
+}
+
+#[derive(Debug)]
+enum Wanted {
+    Entry(EntryId),
+    Operator(String),
+}
+
+impl Network {
+    /// Begins every dial that is due.
+    pub(super) fn dial_due(&mut self) {
+        let now = self.now_ms();
+        for (id, _) in self.bootstrap.due(now, draw()) {
+            if let Some(address) = self.entries.get(&id).cloned() {
+                self.resolve(Wanted::Entry(id), address);
+            }
+        }
+        for candidate in self.table.due(now, self.config.limits.dials_per_tick, draw()) {
+            let addresses: Vec<Multiaddr> = candidate
+                .addresses
+                .iter()
+                .filter_map(|text| text.parse().ok())
+                .filter(|address| self.speaks(address))
+                .collect();
+            let name = to_libp2p(&candidate.peer).filter(|_| !self.is_refused(&candidate.peer));
+            let Some(name) = name.filter(|_| !addresses.is_empty()) else {
+                self.table.dial_failed(&candidate.peer, now, draw());
+                continue;
+            };
+            let opts = DialOpts::peer_id(name)
+                .addresses(addresses)
+                .condition(PeerCondition::DisconnectedAndNotDialing)
+                .allocate_new_port()
+                .build();
+            let purpose = Purpose::Table(candidate.peer);
+            self.begin(opts, Dial { purpose, rest: Vec::new(), peer: Some(candidate.peer) });
+        }
+    }
+
+    /// Whether the transport of an address is on.
+    pub(super) fn speaks(&self, address: &Multiaddr) -> bool {
+        use super::address::Transport;
+        match parts(address) {
+            Some((_, _, Transport::Tcp)) => self.config.tcp,
+            Some((_, _, Transport::Quic)) => self.config.quic,
+            None => false,
+        }
+    }
+
+    pub(super) fn resolve_for_operator(&mut self, text: String, address: PeerAddress) {
+        if self.resolving.len() + self.dials.len()
+            >= PENDING_FOR_OPERATOR + ocm_discovery::BOOTSTRAP_ENTRIES
+        {
+            let outcome = Err("too many dials are under way: try again later".to_owned());
+            self.ready.push_back(NetworkEvent::Dialled { address: text, outcome });
+            return;
+        }
+        self.resolve(Wanted::Operator(text), address);
+    }
+
+    fn resolve(&mut self, what: Wanted, address: PeerAddress) {
+        let (tcp, quic) = (self.config.tcp, self.config.quic);
+        self.resolving.push(Box::pin(async move {
+            let targets = tokio::time::timeout(RESOLVE_TIMEOUT, address.resolve(tcp, quic))
+                .await
+                .unwrap_or_else(|_| Err(format!("{address} was not resolved in time")));
+            Resolved { what, targets }
+        }));
+    }
+
+    /// Dials what an address was resolved to.
+    pub(super) fn on_resolved(&mut self, resolved: Resolved) {
+        let now = self.now_ms();
+        match (resolved.what, resolved.targets) {
+            (Wanted::Entry(id), Err(cause)) => {
+                self.bootstrap.resolve_failed(id, &cause, now, draw());
+            }
+            (Wanted::Entry(id), Ok(targets)) => {
+                let places = targets.iter().map(|t| (t.name.clone(), t.peer)).collect();
+                let (connected, bans) = (&self.connected, self.refused());
+                let leave = |peer: &PeerId| connected.contains(peer) || bans.contains(peer);
+                let dial = self.bootstrap.resolved(id, places, &self.own, leave, now, draw());
+                for target in targets.into_iter().filter(|t| dial.contains(&t.name)) {
+                    let purpose = Purpose::Entry { id, name: target.name };
+                    self.attempt(Dial { purpose, rest: target.attempts, peer: target.peer }, None);
+                }
+            }
+            (Wanted::Operator(text), Err(cause)) => self.tell_operator(text, Err(cause)),
+            (Wanted::Operator(text), Ok(targets)) => {
+                let peer = targets.iter().find_map(|t| t.peer);
+                let rest = targets.into_iter().flat_map(|t| t.attempts).collect();
+                self.attempt(Dial { purpose: Purpose::Operator(text), rest, peer }, None);
+            }
+        }
+    }
+
+    /// Dials the next address of a dial; `cause` is why the one before failed.
+    fn attempt(&mut self, mut dial: Dial, cause: Option<String>) {
+        if dial.rest.is_empty() {
+            let cause = cause.unwrap_or_else(|| "it resolves to no address".to_owned());
+            self.finish(dial.purpose, Err(cause));
+            return;
+        }
+        let address = dial.rest.remove(0);
+        let opts = match dial.peer.as_ref().and_then(to_libp2p) {
+            Some(name) => DialOpts::peer_id(name)
+                .addresses(vec![address])
+                .condition(PeerCondition::Always)
+                .allocate_new_port()
+                .build(),
+            None => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
+        };
+        self.begin(opts, dial);
+    }
+
+    fn begin(&mut self, opts: DialOpts, dial: Dial) {
+        let id = opts.connection_id();
+        self.dials.insert(id, dial);
+        if let Err(error) = self.swarm.dial(opts) {
+            self.on_dial_failed(id, &error);
+        }
+    }
+
+    /// A dial came to nothing.
+    pub(super) fn on_dial_failed(&mut self, id: ConnectionId, error: &DialError) {
+        let Some(dial) = self.dials.remove(&id) else { return };
+        let now = self.now_ms();
+        let forget = |address: &Multiaddr| super::connected::without_peer(address).to_string();
+        match error {
+            DialError::LocalPeerId { address } => {
+                if let Purpose::Table(peer) = &dial.purpose {
+                    self.table.forget_address(peer, &forget(address));
+                }
+                self.finish(dial.purpose, Ok(Led::Own));
+            }
+            DialError::WrongPeerId { obtained, address } => {
+                let found = from_libp2p(obtained);
+                if let Purpose::Table(peer) = &dial.purpose {
+                    let address = forget(address);
+                    self.table.forget_address(peer, &address);
+                    if let (Some(found), Some(source)) = (found, self.table.source(peer)) {
+                        self.table.heard(found, &address, source, now);
+                    }
+                }
+                let who = found.map_or_else(|| obtained.to_string(), |peer| peer.to_string());
+                self.attempt_or_fail(dial, format!("{who} answered instead of the peer expected"));
+            }
+            error => self.attempt_or_fail(dial, cause_of(error)),
+        }
+    }
+
+    fn attempt_or_fail(&mut self, dial: Dial, cause: String) {
+        let cause = cause.chars().take(CAUSE_LEN).collect();
+        self.attempt(dial, Some(cause));
+    }
+
+    /// A dial led to a connection with this peer.
+    pub(super) fn on_dial_succeeded(&mut self, id: ConnectionId, peer: PeerId) -> Option<Source> {
+        let dial = self.dials.remove(&id)?;
+        let source = match &dial.purpose {
+            Purpose::Entry { .. } | Purpose::Operator(_) => Source::Bootstrap,
+            Purpose::Table(peer) => self.table.source(peer).unwrap_or(Source::Remembered),
+        };
+        self.finish(dial.purpose, Ok(Led::Peer(peer)));
+        Some(source)
+    }
+
+    fn finish(&mut self, purpose: Purpose, outcome: Result<Led, String>) {
+        let now = self.now_ms();
+        match purpose {
+            Purpose::Entry { id, name } => {
+                self.bootstrap.dial_ended(id, &name, outcome, now, draw());
+            }
+            Purpose::Table(peer) => {
+                if !matches!(outcome, Ok(Led::Peer(_))) {
+                    self.table.dial_failed(&peer, now, draw());
+                }
+            }
+            Purpose::Operator(text) => {
+                let own = self.own;
+                let who = outcome.map(|led| match led {
+                    Led::Peer(peer) => peer,
+                    Led::Own => own,
+                });
+                self.tell_operator(text, who);
+            }
+        }
+    }
+
+    fn tell_operator(&mut self, address: String, outcome: Result<PeerId, String>) {
+        self.ready.push_back(NetworkEvent::Dialled { address, outcome });
+    }
+}
+
+/// Why a dial failed, in one line.
+fn cause_of(error: &DialError) -> String {
+    match error {
+        DialError::Transport(failures) => failures
+            .iter()
+            .map(|(address, e)| {
+                let mut text = e.to_string();
+                let mut source = std::error::Error::source(e);
+                while let Some(inner) = source {
+                    let inner_text = inner.to_string();
+                    if !text.contains(&inner_text) {
+                        text = format!("{text}: {inner_text}");
+                    }
+                    source = inner.source();
+                }
+                format!("{address}: {text}")
+            })
+            .collect::<Vec<_>>()
+            .join("; "),
+        DialError::Denied { cause } => {
+            let inner = std::error::Error::source(cause).map(ToString::to_string);
+            format!("refused here: {}", inner.unwrap_or_else(|| cause.to_string()))
+        }
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,330 @@
+//! What happens: the swarm's events made into ours.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use libp2p::core::ConnectedPoint;
+use libp2p::metrics::Recorder as _;
+use libp2p::request_response::{Event as FederationEvent, Message, OutboundFailure};
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::{ConnectionId, SwarmEvent};
+use libp2p::{Multiaddr, gossipsub, identify, mdns};
+use ocm_discovery::{Beacon, PeerId, Sighting, Source};
+
+use super::address::{Transport, ip_of, multiaddr, parts};
+use super::behaviour::BehaviourEvent;
+use super::connected::without_peer;
+use super::event::{ChannelId, NetworkEvent, RequestFailure};
+use super::gossip::{GossipId, address_penalty, is_silenced};
+use super::swarm::{Asked, Network};
+use super::{draw, from_libp2p, to_libp2p};
+
+/// Between two rounds of forgetting what expires in minutes.
+const SELDOM: Duration = Duration::from_secs(30);
+
+/// Names that multicast DNS may have heard at a time. The library keeps each for as long as its
+/// sender says and searches them one by one: past this it is turned off.
+const MDNS_NAMES: usize = 1024;
+
+/// A copied key is reported at most once in this time.
+const COPY_REPORT: Duration = Duration::from_secs(60);
+
+/// Addresses of one peer taken from what it says about itself.
+const TOLD_ADDRESSES: usize = 16;
+
+impl Network {
+    /// The next event. Dropping the future loses nothing.
+    pub async fn next(&mut self) -> NetworkEvent {
+        loop {
+            if let Some(event) = self.ready.pop_front() {
+                return event;
+            }
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm(event),
+                Some(resolved) = self.resolving.next(), if !self.resolving.is_empty() => {
+                    self.on_resolved(resolved);
+                }
+                _ = self.tick.tick() => self.on_tick(),
+            }
+        }
+    }
+
+    pub(super) fn refused(&self) -> BTreeSet<PeerId> {
+        self.blocked().chain(self.bans.keys()).copied().collect()
+    }
+
+    fn on_tick(&mut self) {
+        let now = Instant::now();
+        let ended: Vec<PeerId> =
+            self.bans.iter().filter(|(_, until)| **until <= now).map(|(peer, _)| *peer).collect();
+        for peer in ended {
+            self.end_ban(&peer);
+        }
+        let silenced: Vec<PeerId> = self
+            .connected
+            .names()
+            .filter(|peer| {
+                let score = to_libp2p(peer)
+                    .and_then(|name| self.swarm.behaviour().gossip.peer_score(&name));
+                score.is_some_and(is_silenced)
+            })
+            .copied()
+            .collect();
+        for peer in silenced.into_iter().filter(|peer| !self.is_refused(peer)).collect::<Vec<_>>() {
+            self.ban(peer);
+        }
+        if now.saturating_duration_since(self.seldom) >= SELDOM {
+            self.seldom = now;
+            self.table.expire(self.now_ms());
+            self.watch_mdns();
+        }
+        self.dial_due();
+    }
+
+    /// Keeps fresh whom multicast DNS still hears, and turns it off when flooded.
+    fn watch_mdns(&mut self) {
+        let now = self.now_ms();
+        let Some(mdns) = self.swarm.behaviour().mdns.as_ref() else { return };
+        if mdns.discovered_nodes().len() > MDNS_NAMES {
+            self.swarm.behaviour_mut().mdns = Toggle::from(None);
+            self.mdns_failed = Some(format!(
+                "more than {MDNS_NAMES} names were heard, someone floods the link: turned off \
+                 until the node is restarted"
+            ));
+            return;
+        }
+        let heard: BTreeSet<PeerId> = mdns.discovered_nodes().filter_map(from_libp2p).collect();
+        for peer in heard {
+            self.table.refresh(&peer, Source::Mdns, now);
+        }
+    }
+
+    fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
+        self.metrics.record(&event);
+        match event {
+            SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
+                match from_libp2p(&peer_id) {
+                    Some(peer) => self.on_connected(peer, connection_id, &endpoint),
+                    None => {
+                        // Keys of another kind have no name here.
+                        self.swarm.close_connection(connection_id);
+                    }
+                }
+            }
+            SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, .. } => {
+                if let Some(peer) = from_libp2p(&peer_id) {
+                    self.on_closed(peer, connection_id, &endpoint);
+                }
+            }
+            SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
+                self.on_dial_failed(connection_id, &error);
+            }
+            SwarmEvent::NewListenAddr { address, .. } => {
+                self.ready.push_back(NetworkEvent::Listening { address: address.to_string() });
+            }
+            SwarmEvent::ListenerClosed { addresses, reason: Err(e), .. } => {
+                let address: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+                self.ready.push_back(NetworkEvent::ListenFailed {
+                    address: address.join(", "),
+                    cause: e.to_string(),
+                });
+            }
+            SwarmEvent::ListenerError { error, .. } => {
+                tracing::debug!(%error, "a listener met an error and goes on");
+            }
+            SwarmEvent::IncomingConnectionError { send_back_addr, error, .. } => {
+                tracing::debug!(from = %send_back_addr, %error, "an incoming connection failed");
+            }
+            _ => {}
+        }
+    }
+
+    fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        let now = self.now_ms();
+        let first = self.connected.opened(peer, id, endpoint, now);
+        let dialled = self.on_dial_succeeded(id, peer);
+        let address = without_peer(endpoint.get_remote_address());
+        let text = endpoint.is_dialer().then(|| address.to_string());
+        let source = dialled.unwrap_or(Source::Incoming);
+        self.table.connected(peer, text.as_deref(), source, now);
+        self.judge_address(ip_of(&address));
+        if first {
+            self.ready.push_back(NetworkEvent::Connected { peer });
+        }
+    }
+
+    fn on_closed(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
+        let now = self.now_ms();
+        if let Some(lasted) = self.connected.closed(&peer, id, now) {
+            self.table.disconnected(&peer, now, draw());
+            self.bootstrap.disconnected(&peer, lasted, now, draw());
+            self.ready.push_back(NetworkEvent::Disconnected { peer });
+        }
+        self.judge_address(ip_of(endpoint.get_remote_address()));
+    }
+
+    /// Gives the peers behind one address the score that their number costs.
+    fn judge_address(&mut self, ip: Option<IpAddr>) {
+        let Some(ip) = ip else { return };
+        if ip.is_loopback() || self.config.exempt.iter().any(|range| range.contains(ip)) {
+            return;
+        }
+        let peers = self.connected.at(ip);
+        let score = address_penalty(peers.len(), self.config.limits.peers_per_address);
+        for name in peers.iter().filter_map(to_libp2p) {
+            self.swarm.behaviour_mut().gossip.set_application_score(&name, score);
+        }
+    }
+
+    fn on_behaviour(&mut self, event: BehaviourEvent) {
+        match event {
+            BehaviourEvent::Gossip(event) => {
+                self.metrics.record(&event);
+                self.on_gossip(event);
+            }
+            BehaviourEvent::Federation(event) => self.on_federation(event),
+            BehaviourEvent::Identify(event) => {
+                self.metrics.record(&event);
+                if let identify::Event::Received { connection_id, peer_id, info } = event {
+                    self.on_identified(&peer_id, connection_id, &info);
+                }
+            }
+            BehaviourEvent::Ping(event) => {
+                self.metrics.record(&event);
+                if let (Some(peer), Ok(rtt)) = (from_libp2p(&event.peer), event.result) {
+                    self.connected.set_rtt(&peer, rtt);
+                }
+            }
+            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
+                for (peer, address) in found {
+                    self.on_mdns(&peer, &address);
+                }
+            }
+            BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
+            BehaviourEvent::Beacon(heard) => self.on_beacon(&heard.beacon, heard.from),
+        }
+    }
+
+    fn on_gossip(&mut self, event: gossipsub::Event) {
+        let gossipsub::Event::Message { propagation_source, message_id, message } = event else {
+            return;
+        };
+        let name: Result<[u8; 20], _> = message_id.0.as_slice().try_into();
+        if let (Some(peer), Ok(name)) = (from_libp2p(&propagation_source), name) {
+            self.ready.push_back(NetworkEvent::Gossip {
+                peer,
+                message_id: GossipId(name),
+                topic: message.topic.into_string(),
+                data: message.data,
+            });
+        }
+    }
+
+    fn on_federation(&mut self, event: FederationEvent<Vec<u8>, Vec<u8>>) {
+        match event {
+            FederationEvent::Message { peer, message, .. } => match message {
+                Message::Request { request_id, request, channel } => {
+                    let Some(peer) = from_libp2p(&peer) else { return };
+                    let of_peer = self.asked.values().filter(|a| a.peer == peer).count();
+                    let limits = &self.config.limits;
+                    if of_peer >= limits.requests_in_per_peer
+                        || self.asked.len() >= limits.requests_in
+                    {
+                        // Dropping the channel ends the stream: the asker sees that at once.
+                        tracing::debug!(%peer, waiting = of_peer, "a request is let go");
+                        return;
+                    }
+                    let id = ChannelId(self.new_id());
+                    self.asked.insert(id, Asked { peer, request: request_id, channel });
+                    self.ready.push_back(NetworkEvent::Request {
+                        peer,
+                        channel: id,
+                        bytes: request,
+                    });
+                }
+                Message::Response { request_id, response } => {
+                    if let Some((request, peer)) = self.asking.remove(&request_id) {
+                        let bytes = response;
+                        self.ready.push_back(NetworkEvent::Response { request, peer, bytes });
+                    }
+                }
+            },
+            FederationEvent::OutboundFailure { request_id, error, .. } => {
+                if let Some((request, peer)) = self.asking.remove(&request_id) {
+                    let reason = match error {
+                        OutboundFailure::DialFailure => RequestFailure::NotConnected,
+                        OutboundFailure::Timeout => RequestFailure::Timeout,
+                        OutboundFailure::ConnectionClosed => RequestFailure::ConnectionClosed,
+                        OutboundFailure::UnsupportedProtocols => RequestFailure::Unsupported,
+                        OutboundFailure::Io(e) => RequestFailure::Stream(e.to_string()),
+                    };
+                    self.ready.push_back(NetworkEvent::RequestFailed { request, peer, reason });
+                }
+            }
+            FederationEvent::InboundFailure { peer, request_id, error, .. } => {
+                tracing::debug!(%peer, %error, "a peer's request failed");
+                self.asked.retain(|_, asked| asked.request != request_id);
+            }
+            FederationEvent::ResponseSent { .. } => {}
+        }
+    }
+
+    /// A peer that came to us says on which ports it listens; it is dialled at the address it came
+    /// from only, whatever addresses it names.
+    fn on_identified(&mut self, peer: &libp2p::PeerId, id: ConnectionId, info: &identify::Info) {
+        let Some(peer) = from_libp2p(peer) else { return };
+        self.connected.set_agent(&peer, &info.agent_version);
+        let Some(ip) = self.connected.incoming_ip(&peer, id) else { return };
+        let now = self.now_ms();
+        for address in info.listen_addrs.iter().take(TOLD_ADDRESSES) {
+            if let Some((_, port, transport)) = parts(address) {
+                let address = multiaddr(ip, port, transport).to_string();
+                self.table.heard(peer, &address, Source::Incoming, now);
+            }
+        }
+    }
+
+    fn on_mdns(&mut self, peer: &libp2p::PeerId, address: &Multiaddr) {
+        let address = without_peer(address);
+        let Some(peer) = from_libp2p(peer).filter(|_| self.speaks(&address)) else { return };
+        let sighting = self.table.heard(peer, &address.to_string(), Source::Mdns, self.now_ms());
+        self.tell_sighting(peer, Source::Mdns, sighting);
+    }
+
+    fn on_beacon(&mut self, beacon: &Beacon, from: SocketAddr) {
+        let ports = [
+            (Transport::Tcp, beacon.tcp, self.config.tcp),
+            (Transport::Quic, beacon.udp, self.config.quic),
+        ];
+        let addresses: Vec<String> = ports
+            .into_iter()
+            .filter(|(_, port, on)| *on && *port != 0)
+            .map(|(transport, port, _)| multiaddr(from.ip(), port, transport).to_string())
+            .collect();
+        let sighting = self.table.heard_beacon(beacon, from.ip(), &addresses, self.now_ms());
+        self.tell_sighting(beacon.peer, Source::Beacon, sighting);
+    }
+
+    fn tell_sighting(&mut self, peer: PeerId, source: Source, sighting: Sighting) {
+        let told = match sighting {
+            Sighting::New => true,
+            Sighting::CopiedKey { .. } => {
+                let now = Instant::now();
+                let due = self
+                    .copy_reported
+                    .is_none_or(|at| now.saturating_duration_since(at) >= COPY_REPORT);
+                if due {
+                    self.copy_reported = Some(now);
+                }
+                due
+            }
+            _ => false,
+        };
+        if told {
+            self.ready.push_back(NetworkEvent::Sighting { peer, source, sighting });
+        }
+    }
+}

@@ -1,0 +1,436 @@
+//! The network as the runtime holds it: its start, and what it can be told to do.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, PublishError};
+use libp2p::identity::Keypair;
+use libp2p::metrics::Metrics;
+use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
+use libp2p::swarm::ConnectionId;
+use libp2p::{Swarm, SwarmBuilder, noise, tcp, yamux};
+use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Source};
+use prometheus_client::registry::Registry;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::address::{AddressError, PeerAddress};
+use super::behaviour::Behaviour;
+use super::codec::FRAME_BYTES;
+use super::config::NetworkConfig;
+use super::connected::Connected;
+use super::dialling::{Dial, Resolved};
+use super::event::{
+    ChannelId, Discovery, GossipError, Health, NetworkError, NetworkEvent, PeerInfo, Published,
+    RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
+};
+use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
+use super::{from_libp2p, listen, to_libp2p};
+
+/// How often dials that are due are begun, and what expired is forgotten.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Peers banned at a time; past it the ban that ends first ends at once.
+const BANS: usize = 1024;
+
+/// A peer's request that waits for an answer.
+pub(super) struct Asked {
+    pub(super) peer: PeerId,
+    pub(super) request: InboundRequestId,
+    pub(super) channel: ResponseChannel<Vec<u8>>,
+}
+
+/// One libp2p swarm, and what this node knows of its peers.
+pub struct Network {
+    pub(super) swarm: Swarm<Behaviour>,
+    pub(super) own: PeerId,
+    pub(super) config: NetworkConfig,
+    pub(super) metrics: Metrics,
+    /// Events that are ready to be told.
+    pub(super) ready: VecDeque<NetworkEvent>,
+    pub(super) tick: Interval,
+    pub(super) origin: Instant,
+    pub(super) table: PeerTable,
+    pub(super) bootstrap: Bootstrap,
+    pub(super) entries: BTreeMap<EntryId, PeerAddress>,
+    pub(super) resolving: FuturesUnordered<BoxFuture<'static, Resolved>>,
+    pub(super) dials: HashMap<ConnectionId, Dial>,
+    pub(super) connected: Connected,
+    pub(super) asked: BTreeMap<ChannelId, Asked>,
+    pub(super) asking: HashMap<OutboundRequestId, (RequestId, PeerId)>,
+    next_id: u64,
+    pub(super) offences: Offences,
+    pub(super) bans: BTreeMap<PeerId, Instant>,
+    blocked: BTreeSet<PeerId>,
+    pub(super) mdns_failed: Option<String>,
+    /// When seldom work is due: what expires in minutes.
+    pub(super) seldom: Instant,
+    /// The copied key was last reported then.
+    pub(super) copy_reported: Option<Instant>,
+}
+
+impl Network {
+    /// Listens, and begins to look for peers. Runs in the tokio runtime it is called in.
+    ///
+    /// # Errors
+    /// [`NetworkError`]; [`NetworkError::Listen`] names the port that is taken.
+    pub fn start(config: NetworkConfig, registry: &mut Registry) -> Result<Self, NetworkError> {
+        let setup = |e: &dyn std::fmt::Display| NetworkError::Setup(e.to_string());
+        let keypair = Keypair::ed25519_from_bytes(config.peer_key.seed()).map_err(|e| setup(&e))?;
+        let own = PeerId::new(config.peer_key.public());
+        let (behaviour, mdns_failed) = Behaviour::new(&config, &keypair).map_err(|e| setup(&e))?;
+        let mut swarm = SwarmBuilder::with_existing_identity(keypair)
+            .with_tokio()
+            .with_tcp(
+                tcp::Config::default().nodelay(true),
+                noise::Config::new,
+                yamux::Config::default,
+            )
+            .map_err(|e| setup(&e))?
+            .with_quic()
+            .with_bandwidth_metrics(registry)
+            .with_behaviour(|_| behaviour)
+            .map_err(|e| setup(&e))?
+            .with_swarm_config(|config| {
+                // A federation keeps its connections, also when nothing is said for a while.
+                config.with_idle_connection_timeout(Duration::from_secs(365 * 24 * 3600))
+            })
+            .build();
+        let ready = listen::listen(&mut swarm, &config)?.into();
+
+        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let started_ms = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
+        let mut table = PeerTable::new(own, config.boot, started_ms, config.limits.table);
+        for (peer, addresses) in &config.remembered {
+            for address in addresses {
+                table.heard(*peer, address, Source::Remembered, 0);
+            }
+        }
+        let (mut bootstrap, mut entries) = (Bootstrap::new(), BTreeMap::new());
+        for text in &config.bootstrap {
+            let address: PeerAddress = text.parse()?;
+            address.check_transport(config.tcp, config.quic)?;
+            let id = bootstrap
+                .add(text.trim(), 0)
+                .ok_or(NetworkError::TooManyBootstrap(config.bootstrap.len()))?;
+            entries.insert(id, address);
+        }
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self {
+            swarm,
+            own,
+            config,
+            metrics: Metrics::new(registry),
+            ready,
+            tick,
+            origin: Instant::now(),
+            table,
+            bootstrap,
+            entries,
+            resolving: FuturesUnordered::new(),
+            dials: HashMap::new(),
+            connected: Connected::default(),
+            asked: BTreeMap::new(),
+            asking: HashMap::new(),
+            next_id: 0,
+            offences: Offences::default(),
+            bans: BTreeMap::new(),
+            blocked: BTreeSet::new(),
+            mdns_failed,
+            seldom: Instant::now(),
+            copy_reported: None,
+        })
+    }
+
+    /// This node's own PeerId.
+    #[must_use]
+    pub const fn peer_id(&self) -> PeerId {
+        self.own
+    }
+
+    /// How often due dials are begun and expired things forgotten: a quarter of a second unless
+    /// told otherwise; not less than a millisecond.
+    pub fn set_tick(&mut self, period: Duration) {
+        self.tick = tokio::time::interval(period.max(Duration::from_millis(1)));
+        self.tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    }
+
+    /// Milliseconds since the start of this network.
+    pub(super) fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) const fn new_id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    /// Asks a connected peer. Exactly one of [`NetworkEvent::Response`] and
+    /// [`NetworkEvent::RequestFailed`] follows.
+    pub fn request(&mut self, peer: PeerId, bytes: Vec<u8>) -> RequestId {
+        let request = RequestId(self.new_id());
+        let reason = if bytes.len() > FRAME_BYTES {
+            Some(RequestFailure::TooLong(bytes.len()))
+        } else if self.asking.len() >= self.config.limits.requests_out {
+            Some(RequestFailure::TooMany(self.asking.len()))
+        } else {
+            match to_libp2p(&peer).filter(|_| self.connected.contains(&peer)) {
+                Some(name) => {
+                    let id = self.swarm.behaviour_mut().federation.send_request(&name, bytes);
+                    self.asking.insert(id, (request, peer));
+                    None
+                }
+                None => Some(RequestFailure::NotConnected),
+            }
+        };
+        if let Some(reason) = reason {
+            self.ready.push_back(NetworkEvent::RequestFailed { request, peer, reason });
+        }
+        request
+    }
+
+    /// Answers a request, once.
+    ///
+    /// # Errors
+    /// [`RespondError`]; the asker asks again if it still wants to know.
+    pub fn respond(&mut self, channel: ChannelId, bytes: Vec<u8>) -> Result<(), RespondError> {
+        if bytes.len() > FRAME_BYTES {
+            return Err(RespondError::TooLong(bytes.len()));
+        }
+        let asked = self.asked.remove(&channel).ok_or(RespondError::Gone)?;
+        let federation = &mut self.swarm.behaviour_mut().federation;
+        federation.send_response(asked.channel, bytes).map_err(|_| RespondError::Gone)
+    }
+
+    /// Lets a request go unanswered: the asker sees its stream end.
+    pub fn decline(&mut self, channel: ChannelId) {
+        self.asked.remove(&channel);
+    }
+
+    /// Publishes a message on a topic.
+    ///
+    /// # Errors
+    /// [`GossipError::TooLong`], [`GossipError::NoTopic`]; others are mistakes of this code.
+    pub fn publish(&mut self, topic: &str, bytes: Vec<u8>) -> Result<Published, GossipError> {
+        let size = bytes.len();
+        if size >= GOSSIP_BYTES {
+            return Err(GossipError::TooLong(size));
+        }
+        let topic = topic_of(topic)?;
+        match self.swarm.behaviour_mut().gossip.publish(topic, bytes) {
+            Ok(_) => Ok(Published::Sent),
+            Err(PublishError::NoPeersSubscribedToTopic | PublishError::AllQueuesFull(_)) => {
+                Ok(Published::Nobody)
+            }
+            Err(PublishError::Duplicate) => Ok(Published::Again),
+            Err(PublishError::MessageTooLarge) => Err(GossipError::TooLong(size)),
+            Err(e) => Err(GossipError::Other(e.to_string())),
+        }
+    }
+
+    /// Listens to a topic. Returns false when it did already.
+    ///
+    /// # Errors
+    /// [`GossipError::TooManyTopics`], [`GossipError::NoTopic`].
+    pub fn subscribe(&mut self, topic: &str) -> Result<bool, GossipError> {
+        let topic = topic_of(topic)?;
+        let limit = self.config.limits.topics;
+        let gossip = &mut self.swarm.behaviour_mut().gossip;
+        let known = gossip.topics().any(|t| *t == topic.hash());
+        if !known && gossip.topics().count() >= limit {
+            return Err(GossipError::TooManyTopics(limit));
+        }
+        gossip
+            .set_topic_params(topic.clone(), topic_params())
+            .map_err(|e| GossipError::Other(e.to_owned()))?;
+        gossip.subscribe(&topic).map_err(|e| GossipError::Other(e.to_string()))
+    }
+
+    /// Stops listening to a topic. Returns whether it did listen.
+    pub fn unsubscribe(&mut self, topic: &str) -> bool {
+        self.swarm.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(topic))
+    }
+
+    /// Gives the one verdict on a gossip message that `peer` passed on. Returns whether the
+    /// message still waited: after ten seconds it no longer does. The third
+    /// [`Verdict::Reject`] in ten minutes costs the peer its connection.
+    pub fn verdict(&mut self, message_id: GossipId, peer: PeerId, verdict: Verdict) -> bool {
+        let acceptance = match verdict {
+            Verdict::Accept => MessageAcceptance::Accept,
+            Verdict::Ignore => MessageAcceptance::Ignore,
+            Verdict::Reject => MessageAcceptance::Reject,
+        };
+        let Some(name) = to_libp2p(&peer) else { return false };
+        let waited = self.swarm.behaviour_mut().gossip.report_message_validation_result(
+            &MessageId::new(&message_id.0),
+            &name,
+            acceptance,
+        );
+        if verdict == Verdict::Reject && self.offences.count(peer, Instant::now()) {
+            self.ban(peer);
+        }
+        waited
+    }
+
+    /// Dials an address now: a multiaddr with or without `/p2p/…`, or `host:port`.
+    /// [`NetworkEvent::Dialled`] follows.
+    ///
+    /// # Errors
+    /// [`AddressError`] when the text is no address.
+    pub fn dial(&mut self, text: &str) -> Result<(), AddressError> {
+        let address: PeerAddress = text.parse()?;
+        address.check_transport(self.config.tcp, self.config.quic)?;
+        self.resolve_for_operator(text.to_owned(), address);
+        Ok(())
+    }
+
+    /// Ends all connections with a peer and refuses further ones, in both directions, until
+    /// [`Self::unblock`]. This node itself cannot be blocked.
+    pub fn block(&mut self, peer: PeerId) {
+        if peer != self.own
+            && let Some(name) = to_libp2p(&peer)
+        {
+            self.blocked.insert(peer);
+            self.swarm.behaviour_mut().blocked.block_peer(name);
+        }
+    }
+
+    /// Lets a blocked (or banned) peer in again, and dials it if it is known where.
+    pub fn unblock(&mut self, peer: PeerId) {
+        let banned = self.bans.remove(&peer).is_some();
+        if self.blocked.remove(&peer) || banned {
+            self.admit_again(&peer);
+        }
+    }
+
+    /// The peers that [`Self::block`] keeps out.
+    pub fn blocked(&self) -> impl Iterator<Item = &PeerId> {
+        self.blocked.iter()
+    }
+
+    pub(super) fn is_refused(&self, peer: &PeerId) -> bool {
+        self.blocked.contains(peer) || self.bans.contains_key(peer)
+    }
+
+    fn admit_again(&mut self, peer: &PeerId) {
+        if let Some(name) = to_libp2p(peer) {
+            self.swarm.behaviour_mut().blocked.unblock_peer(name);
+        }
+        let now = self.now_ms();
+        self.table.retry(peer, now);
+        self.bootstrap.retry(peer, now);
+    }
+
+    /// Refuses a peer for a while.
+    pub(super) fn ban(&mut self, peer: PeerId) {
+        let Some(name) = to_libp2p(&peer).filter(|_| peer != self.own) else { return };
+        if self.bans.len() >= BANS
+            && let Some(first) = self.bans.iter().min_by_key(|(_, until)| **until).map(|(p, _)| *p)
+        {
+            self.end_ban(&first);
+        }
+        let time = self.config.ban;
+        self.bans.insert(peer, Instant::now() + time);
+        self.swarm.behaviour_mut().blocked.block_peer(name);
+        self.ready.push_back(NetworkEvent::Banned { peer, time });
+    }
+
+    pub(super) fn end_ban(&mut self, peer: &PeerId) {
+        self.bans.remove(peer);
+        if !self.blocked.contains(peer) {
+            self.admit_again(peer);
+        }
+    }
+
+    /// Ends all connections with a peer; nothing keeps either side from making new ones.
+    pub fn disconnect(&mut self, peer: PeerId) {
+        if let Some(name) = to_libp2p(&peer) {
+            // An error only says that there was no connection.
+            let _ = self.swarm.disconnect_peer_id(name);
+        }
+    }
+
+    /// The connected peers, in the order of their names.
+    #[must_use]
+    pub fn peers(&self) -> Vec<PeerInfo> {
+        self.connected.infos(|peer| self.table.source(peer))
+    }
+
+    /// Whether a peer is connected.
+    #[must_use]
+    pub fn is_connected(&self, peer: &PeerId) -> bool {
+        self.connected.contains(peer)
+    }
+
+    /// Peers that were connected in this run, and where: to be given to the next run as
+    /// [`NetworkConfig::remembered`].
+    #[must_use]
+    pub fn worth_remembering(&self) -> Vec<(PeerId, Vec<String>)> {
+        self.table.worth_remembering()
+    }
+
+    /// Where this node can be dialled: multiaddrs without PeerId, one for each interface.
+    #[must_use]
+    pub fn listen_addresses(&self) -> Vec<String> {
+        let mut addresses: Vec<String> = self.swarm.listeners().map(ToString::to_string).collect();
+        addresses.sort_unstable();
+        addresses
+    }
+
+    /// The peers that are in the mesh of a topic, for tests and diagnosis.
+    #[must_use]
+    pub fn mesh(&self, topic: &str) -> Vec<PeerId> {
+        let topic = gossipsub::TopicHash::from_raw(topic);
+        let gossip = &self.swarm.behaviour().gossip;
+        gossip.mesh_peers(&topic).filter_map(from_libp2p).collect()
+    }
+
+    /// How each source of peers does.
+    #[must_use]
+    pub fn sources(&self) -> Discovery {
+        let counts = self.table.counts();
+        let bootstrap = self.bootstrap.status();
+        let failing = |cause: Option<String>| cause.map_or(Health::Working, Health::Failing);
+        let health = |source| match source {
+            Source::Mdns if !self.config.mdns => Health::Off,
+            Source::Mdns => failing(self.mdns_failed.clone()),
+            Source::Beacon => match self.swarm.behaviour().beacon.as_ref() {
+                None => Health::Off,
+                Some(beacon) => {
+                    let health = beacon.health();
+                    failing(health.closed.or(health.unsent))
+                }
+            },
+            Source::Bootstrap if bootstrap.is_empty() => Health::Off,
+            Source::Bootstrap if bootstrap.iter().any(|e| e.cause.is_none()) => Health::Working,
+            Source::Bootstrap => failing(bootstrap.iter().find_map(|e| e.cause.clone())),
+            Source::Remembered if self.config.remembered.is_empty() => Health::Off,
+            Source::Remembered => Health::Working,
+            Source::Incoming if self.swarm.listeners().next().is_none() => {
+                Health::Failing("nothing is listened on (yet)".to_owned())
+            }
+            Source::Incoming => Health::Working,
+        };
+        let sources = Source::ALL
+            .into_iter()
+            .map(|source| SourceHealth {
+                source,
+                health: health(source),
+                peers: counts.peers.get(&source).copied().unwrap_or(0),
+            })
+            .collect();
+        Discovery { sources, bootstrap, copied_key: counts.copied_key }
+    }
+}
+
+fn topic_of(name: &str) -> Result<IdentTopic, GossipError> {
+    use libp2p::gossipsub::TopicSubscriptionFilter as _;
+    let topic = IdentTopic::new(name);
+    if super::gossip::OcmTopics.can_subscribe(&topic.hash()) {
+        Ok(topic)
+    } else {
+        Err(GossipError::NoTopic(name.chars().take(100).collect()))
+    }
+}
