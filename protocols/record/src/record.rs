@@ -1,6 +1,6 @@
 //! Signed and verified records: trust as a type.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -206,7 +206,7 @@ impl SignedRecord {
 /// two to four times as fast. A batch that fails is split until the bad ones are found.
 #[must_use]
 pub fn verify_batch(records: Vec<SignedRecord>) -> Vec<Result<VerifiedRecord, VerifyError>> {
-    let mut keys: HashMap<PublicKey, Result<(), KeyError>> = HashMap::new();
+    let mut keys: BTreeMap<PublicKey, Result<(), KeyError>> = BTreeMap::new();
     let mut verdicts: Vec<Result<(), VerifyError>> = records
         .iter()
         .map(|record| {
