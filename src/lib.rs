@@ -3,4 +3,5 @@
 
 pub mod config;
 pub mod network;
+pub mod store;
 pub mod telemetry;

@@ -1,0 +1,89 @@
+//! Files and directories: private, and durable when a call returns.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::Path;
+
+/// Mode of every file: the owner's alone.
+pub const FILE_MODE: u32 = 0o600;
+/// Mode of every directory: the owner's alone.
+pub const DIRECTORY_MODE: u32 = 0o700;
+
+/// Makes `path` and its missing parents, readable by the owner alone, and durable. A directory that
+/// is there already is made private too.
+///
+/// # Errors
+/// What the operating system says.
+pub fn create_directory(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
+    fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))?;
+    sync_directory(path)?;
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
+        _ => sync_directory(Path::new(".")),
+    }
+}
+
+/// Makes the names in a directory survive a power cut.
+///
+/// # Errors
+/// What the operating system says.
+pub fn sync_directory(path: &Path) -> io::Result<()> {
+    File::open(path)?.sync_all()
+}
+
+/// Replaces the file at `path` by `bytes`: after a crash the old or the new content is there, whole.
+/// The file is readable by the owner alone.
+///
+/// # Errors
+/// What the operating system says; the old content is then still there.
+pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let fresh = parent.join(name);
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&fresh)?;
+    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
+    file.write_all(bytes)?;
+    file.sync_all()?;
+    fs::rename(&fresh, path)?;
+    sync_directory(parent)
+}
+
+/// Bytes that this process may still write to the file system that holds `path`.
+///
+/// # Errors
+/// What the operating system says, as when nothing is at `path`.
+pub fn disk_free(path: &Path) -> io::Result<u64> {
+    let stat = rustix::fs::statvfs(path)?;
+    Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directories_and_files_are_private_and_replaced_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let deep = dir.path().join("a/b");
+        create_directory(&deep).unwrap();
+        create_directory(&deep).unwrap();
+        assert_eq!(fs::metadata(&deep).unwrap().permissions().mode() & 0o777, DIRECTORY_MODE);
+        let file = deep.join("file");
+        replace_file(&file, b"one").unwrap();
+        replace_file(&file, b"two").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"two");
+        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, FILE_MODE);
+        assert_eq!(fs::read_dir(&deep).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn free_space_is_known_where_something_is() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(disk_free(dir.path()).unwrap() > 0);
+        assert!(disk_free(&dir.path().join("absent")).is_err());
+    }
+}

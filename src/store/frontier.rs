@@ -1,0 +1,406 @@
+//! What the store must still hold when it is opened again.
+//!
+//! A damaged engine may open *shorter* than it was, without an error. So every commit writes, under
+//! its number and in its own batch, a summary of everything in the store; and a small file outside
+//! the engine names a commit and its summary. At open the store must have reached that commit, and
+//! agree with the file about it. An audit then counts what is really there against the newest
+//! summary.
+//!
+//! The file is written after the engine was synced, at bounded intervals: what was committed after
+//! it last was, is guarded by the engine's checksums and the audit alone.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use ocm_node::storage::{Key, Tally, Value};
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+use super::backend::{Backend, Direction, StoreError};
+use super::disk;
+use super::survey::{Gap, survey};
+
+/// Keys that begin with this byte are the store's own.
+pub const RESERVED: u8 = 0;
+
+const SUMMARY: u8 = b'f';
+const MAGIC: &str = "ocm/1 frontier";
+
+/// A commit, and what the store holds with it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Frontier {
+    /// Number of the commit, from 1; 0 is an empty store.
+    pub commit: u64,
+    /// Records, as the batches counted them.
+    pub records: Tally,
+    /// All entries but the store's own: their number, and the sum of the hashes of key and value.
+    pub entries: Tally,
+}
+
+impl Frontier {
+    /// Takes account of one key: what was under it, and what is now.
+    pub(super) fn replace(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+        if let Some(value) = before {
+            self.entries.add(&negative(&entry(key, value)));
+        }
+        if let Some(value) = after {
+            self.entries.add(&entry(key, value));
+        }
+    }
+}
+
+/// The share of one entry in [`Frontier::entries`].
+fn entry(key: &[u8], value: &[u8]) -> Tally {
+    let mut hash = Sha256::new();
+    hash.update((key.len() as u64).to_be_bytes());
+    hash.update(key);
+    hash.update(value);
+    Tally { records: 1, digest: hash.finalize().into() }
+}
+
+/// What takes a tally back when it is added.
+fn negative(tally: &Tally) -> Tally {
+    let mut negated = Tally { records: 0, digest: tally.digest.map(|byte| !byte) };
+    let mut one = [0; 32];
+    one[0] = 1;
+    negated.add(&Tally { records: 0, digest: one });
+    negated.records = tally.records.wrapping_neg();
+    negated
+}
+
+/// The key of a commit's summary.
+pub(super) fn summary_key(commit: u64) -> Key {
+    let mut key = vec![RESERVED, SUMMARY];
+    key.extend_from_slice(&commit.to_be_bytes());
+    key
+}
+
+/// The summary of a commit, as stored under [`summary_key`].
+pub(super) fn summary_value(frontier: &Frontier) -> Value {
+    let mut value = Vec::with_capacity(80);
+    for tally in [&frontier.records, &frontier.entries] {
+        value.extend_from_slice(&tally.records.to_be_bytes());
+        value.extend_from_slice(&tally.digest);
+    }
+    value
+}
+
+fn parse_summary(key: &[u8], value: &[u8]) -> Option<Frontier> {
+    let commit = u64::from_be_bytes(*key.strip_prefix(&[RESERVED, SUMMARY])?.first_chunk()?);
+    let (records, entries) = value.split_at_checked(40)?;
+    let tally = |bytes: &[u8]| {
+        let (count, digest) = bytes.split_first_chunk::<8>()?;
+        Some(Tally { records: u64::from_be_bytes(*count), digest: digest.try_into().ok()? })
+    };
+    Some(Frontier { commit, records: tally(records)?, entries: tally(entries)? })
+}
+
+/// Where the frontier is kept, outside the engine.
+pub trait FrontierPlace: Send + 'static {
+    /// What was saved last; `None` when nothing ever was.
+    ///
+    /// # Errors
+    /// [`FrontierError::Unreadable`].
+    fn load(&self) -> Result<Option<Frontier>, FrontierError>;
+
+    /// Replaces what was saved, durably.
+    ///
+    /// # Errors
+    /// What the operating system says; the store is then poisoned.
+    fn save(&self, frontier: &Frontier) -> io::Result<()>;
+}
+
+/// The frontier in a file of a few lines of text, with a checksum.
+#[derive(Debug, Clone)]
+pub struct FrontierFile(pub PathBuf);
+
+impl FrontierFile {
+    fn write(frontier: &Frontier) -> String {
+        let hex = |digest: &[u8]| digest.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let Frontier { commit, records, entries } = frontier;
+        let text = format!(
+            "{MAGIC}\ncommit {commit}\nrecords {} {}\nentries {} {}\n",
+            records.records,
+            hex(&records.digest),
+            entries.records,
+            hex(&entries.digest)
+        );
+        let check = hex(&Sha256::digest(text.as_bytes()));
+        format!("{text}check {check}\n")
+    }
+
+    fn parse(text: &str) -> Option<Frontier> {
+        let mut lines = text.lines();
+        if lines.next()? != MAGIC {
+            return None;
+        }
+        let commit = lines.next()?.strip_prefix("commit ")?.parse().ok()?;
+        let tally = |line: &str, name: &str| {
+            let (count, digest) = line.strip_prefix(name)?.split_once(' ')?;
+            let mut bytes = [0; 32];
+            for (at, byte) in bytes.iter_mut().enumerate() {
+                *byte = u8::from_str_radix(digest.get(2 * at..2 * at + 2)?, 16).ok()?;
+            }
+            Some(Tally { records: count.parse().ok()?, digest: bytes })
+        };
+        let records = tally(lines.next()?, "records ")?;
+        let entries = tally(lines.next()?, "entries ")?;
+        let frontier = Frontier { commit, records, entries };
+        // The only text that stands for this frontier: checks the checksum, and everything else.
+        (Self::write(&frontier) == text).then_some(frontier)
+    }
+
+    fn unreadable(path: &Path, cause: String) -> FrontierError {
+        FrontierError::Unreadable { path: path.to_owned(), cause }
+    }
+}
+
+impl FrontierPlace for FrontierFile {
+    fn load(&self) -> Result<Option<Frontier>, FrontierError> {
+        let text = match std::fs::read(&self.0) {
+            Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(Self::unreadable(&self.0, error.to_string())),
+        };
+        match Self::parse(&text) {
+            Some(frontier) => Ok(Some(frontier)),
+            None => Err(Self::unreadable(&self.0, "its checksum does not fit".to_owned())),
+        }
+    }
+
+    fn save(&self, frontier: &Frontier) -> io::Result<()> {
+        disk::replace_file(&self.0, Self::write(frontier).as_bytes())
+    }
+}
+
+/// The frontier in memory, for a store in memory.
+#[derive(Debug, Clone, Default)]
+pub struct MemoryFrontier(Arc<Mutex<Option<Frontier>>>);
+
+impl FrontierPlace for MemoryFrontier {
+    fn load(&self) -> Result<Option<Frontier>, FrontierError> {
+        Ok(*self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn save(&self, frontier: &Frontier) -> io::Result<()> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(*frontier);
+        Ok(())
+    }
+}
+
+/// Why the node must not start on this store as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FrontierError {
+    /// The store lost its newest commits.
+    #[error(
+        "the store is shorter than it was: it ends at commit {found} with {found_records} records, \
+         and it had reached commit {expected} with {expected_records}. Restore a backup, or start \
+         once with --accept-loss and fetch what is missing from peers"
+    )]
+    Shorter {
+        /// The store's newest commit.
+        found: u64,
+        /// Records as of that.
+        found_records: u64,
+        /// The commit that the frontier file names.
+        expected: u64,
+        /// Records as of that.
+        expected_records: u64,
+    },
+    /// The store says otherwise about the commit that the file names.
+    #[error(
+        "the store and its frontier file disagree about commit {commit} (the store ends at \
+         {newest}): one of them was altered, or comes from elsewhere. Restore both from one backup, \
+         or start once with --accept-loss"
+    )]
+    Disagrees {
+        /// The commit.
+        commit: u64,
+        /// The store's newest commit.
+        newest: u64,
+    },
+    /// The store has commits, and the frontier file is gone.
+    #[error(
+        "the frontier file is missing, and the store holds {commit} commits with {records} records: \
+         whether it holds all cannot be told. Put the file back, or start once with --accept-loss"
+    )]
+    Missing {
+        /// The store's newest commit.
+        commit: u64,
+        /// Records as of that.
+        records: u64,
+    },
+    /// The frontier file cannot be read.
+    #[error(
+        "the frontier file {} cannot be read: {cause}. Restore it, or start once with --accept-loss",
+        .path.display()
+    )]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: String,
+    },
+    /// The audit counted something else than the newest summary says.
+    #[error(
+        "the store is damaged inside: {found} of {expected} entries are there{}. Restore a backup, \
+         or start once with --accept-loss and fetch what is missing from peers",
+        if .found == .expected { ", and some are not as they were written" } else { "" }
+    )]
+    Incomplete {
+        /// Entries counted.
+        found: u64,
+        /// Entries that the newest summary names.
+        expected: u64,
+    },
+    /// The engine cannot read its own summaries.
+    #[error(
+        "the store's summaries cannot be read: {0}. Restore a backup, or start once with --accept-loss"
+    )]
+    Store(#[from] StoreError),
+}
+
+/// What was found at open.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Checked {
+    /// Where the store stands.
+    pub(super) frontier: Frontier,
+    /// The oldest commit whose summary is stored.
+    pub(super) oldest: u64,
+    /// Ranges that cannot be read, when audited.
+    pub(super) gaps: Vec<Gap>,
+}
+
+/// Compares the store with what it must hold.
+pub(super) fn check(
+    backend: &dyn Backend,
+    place: &dyn FrontierPlace,
+    audit: bool,
+) -> Result<Checked, FrontierError> {
+    let saved = place.load()?;
+    let newest = newest_summary(backend)?;
+    let found = newest.unwrap_or_default();
+    match saved {
+        None if newest.is_some() => {
+            let Frontier { commit, records, .. } = found;
+            return Err(FrontierError::Missing { commit, records: records.records });
+        }
+        None => {}
+        Some(saved) if found.commit < saved.commit => {
+            return Err(FrontierError::Shorter {
+                found: found.commit,
+                found_records: found.records.records,
+                expected: saved.commit,
+                expected_records: saved.records.records,
+            });
+        }
+        Some(saved) if summary_at(backend, saved.commit)? != Some(saved) => {
+            return Err(FrontierError::Disagrees { commit: saved.commit, newest: found.commit });
+        }
+        Some(_) => {}
+    }
+    let mut gaps = Vec::new();
+    if audit {
+        let (counted, damaged) = count(backend)?;
+        gaps = damaged;
+        // Where something cannot be read, the reads of it will say so; a count would say nothing.
+        if gaps.is_empty() && counted != found.entries {
+            return Err(FrontierError::Incomplete {
+                found: counted.records,
+                expected: found.entries.records,
+            });
+        }
+    }
+    let oldest = saved.unwrap_or_default().commit;
+    Ok(Checked { frontier: found, oldest, gaps })
+}
+
+/// Sums what is really there.
+pub(super) fn count(backend: &dyn Backend) -> Result<(Tally, Vec<Gap>), StoreError> {
+    let mut counted = Tally::default();
+    let gaps = survey(backend, &[RESERVED + 1], &[0xff; 1024], |key, value| {
+        counted.add(&entry(key, value));
+        Ok(())
+    })?;
+    Ok((counted, gaps))
+}
+
+/// The newest summary in the store.
+pub(super) fn newest_summary(backend: &dyn Backend) -> Result<Option<Frontier>, StoreError> {
+    let (from, to) = ([RESERVED, SUMMARY], [RESERVED, SUMMARY + 1]);
+    let last = backend.scan(&from, &to, 1, Direction::Descending)?;
+    last.first().map_or(Ok(None), |(key, value)| match parse_summary(key, value) {
+        Some(frontier) => Ok(Some(frontier)),
+        None => Err(StoreError::Corrupt {
+            action: "read of the newest summary",
+            cause: "it is not a summary".to_owned(),
+        }),
+    })
+}
+
+fn summary_at(backend: &dyn Backend, commit: u64) -> Result<Option<Frontier>, StoreError> {
+    if commit == 0 {
+        return Ok(Some(Frontier::default()));
+    }
+    let key = summary_key(commit);
+    Ok(backend.get(&key)?.and_then(|value| parse_summary(&key, &value)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn sample() -> Frontier {
+        Frontier {
+            commit: 77,
+            records: Tally { records: 5, digest: [7; 32] },
+            entries: Tally { records: 9, digest: [0xab; 32] },
+        }
+    }
+
+    #[test]
+    fn the_file_comes_back_and_every_altered_byte_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = FrontierFile(dir.path().join("frontier"));
+        assert_eq!(place.load().unwrap(), None);
+        place.save(&sample()).unwrap();
+        assert_eq!(place.load().unwrap(), Some(sample()));
+        let good = std::fs::read(&place.0).unwrap();
+        for at in 0..good.len() {
+            let mut bad = good.clone();
+            bad[at] ^= 1;
+            std::fs::write(&place.0, &bad).unwrap();
+            let error = place.load().unwrap_err();
+            assert!(error.to_string().contains("--accept-loss"), "{error}");
+            std::fs::write(&place.0, &good[..at]).unwrap();
+            assert!(place.load().is_err(), "cut at {at}");
+        }
+    }
+
+    #[test]
+    fn a_summary_comes_back() {
+        let frontier = sample();
+        let parsed = parse_summary(&summary_key(77), &summary_value(&frontier));
+        assert_eq!(parsed, Some(frontier));
+        assert_eq!(parse_summary(&summary_key(77), &[0; 79]), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_replaced_leaves_no_trace(
+            keys in prop::collection::vec((any::<[u8; 2]>(), any::<[u8; 3]>()), 1..20),
+        ) {
+            let mut frontier = Frontier::default();
+            for (key, value) in &keys {
+                frontier.replace(key, None, Some(value));
+                frontier.replace(key, Some(value), Some(b"other"));
+            }
+            for (key, _) in &keys {
+                frontier.replace(key, Some(b"other"), None);
+            }
+            prop_assert_eq!(frontier, Frontier::default());
+        }
+    }
+}
