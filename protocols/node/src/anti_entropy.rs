@@ -420,9 +420,10 @@ impl Node {
             return Ok(());
         }
         if !self.may_begin(&space) {
+            let now = self.now;
             if let Some(shared) = self.shared_mut(id, space) {
                 shared.run = Run::Idle;
-                shared.due += limits::PROBE_AFTER_MS;
+                shared.due = now + limits::PROBE_AFTER_MS;
             }
             return Ok(());
         }
@@ -445,13 +446,11 @@ impl Node {
         let jitter = |rng: &mut _, pause| now + random::jitter(rng, pause);
         let Some(peer) = self.peers.get_mut(&id) else { return equal };
         let Some(shared) = peer.shared.get_mut(&space) else { return equal };
-        shared.interval = if equal {
-            (shared.interval * 2).min(longest)
-        } else {
-            limits::INTERVAL_MIN_MS.min(longest)
-        };
+        if equal {
+            shared.interval = (shared.interval * 2).min(longest);
+        }
         if shared.run.is_idle() || equal {
-            shared.due = jitter(&mut self.rng, shared.interval);
+            shared.due = jitter(&mut self.rng, shared.interval.min(longest));
         }
         if equal {
             shared.not_admitted.clear();

@@ -144,20 +144,24 @@ impl Node {
 
     fn session_done(&mut self, id: PeerId, space: SpaceId, outcome: &Outcome) {
         let equal = outcome.comparison == Some(Comparison::Equal);
+        let moved = outcome.authority.admitted
+            + outcome.content.admitted
+            + outcome.authority.taken
+            + outcome.content.taken;
+        let longest = self.settings.compare_every_ms;
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.run = Run::Idle;
+            // What could not be admitted is asked for again more and more rarely.
+            let pause = if moved > 0 { limits::INTERVAL_MIN_MS } else { shared.interval * 2 };
+            shared.interval = pause.min(longest);
+        }
         if let Some((_, theirs)) = &outcome.parity {
             self.compared(id, space, theirs);
         }
         self.ended(id, space, if equal { "equal" } else { "differs" });
-        let moved = outcome.authority.admitted + outcome.content.admitted;
-        if moved > 0 {
+        if outcome.authority.admitted + outcome.content.admitted > 0 {
             // What came here is news for the others, too.
             self.compare_soon(space);
-        }
-        if !equal
-            && let Some(shared) = self.shared_mut(id, space)
-            && moved > 0
-        {
-            shared.interval = limits::INTERVAL_MIN_MS;
         }
     }
 
