@@ -119,7 +119,7 @@ settings! {
         /// Hosts that beacons are sent to besides the broadcast address: names or addresses, with
         /// or without :port.
         beacon_hosts: Vec<BeaconHost> {
-            env: "OCM_NETWORK_BEACON_HOSTS", preset: Preset::Text(""), limit: Limit::Items(64),
+            env: "OCM_NETWORK_BEACON_HOSTS", preset: Preset::Text(""), limit: Limit::Items(32),
         }
         /// Whether to listen and dial with TCP.
         tcp: bool { env: "OCM_NETWORK_TCP", preset: Preset::Text("true"), }

@@ -87,11 +87,15 @@ impl Node {
                 space.admit(record, &mut self.batch, store)?;
                 let begins = space.begins_gossip(record);
                 let authority = record.set() == ocm_record::Set::Authority;
+                let genesis = header.kind == ocm_record::Kind::GENESIS;
                 let space = space.id;
                 self.clock.observe(record.time(), self.now);
                 self.note_admitted(space, id, origin);
                 if begins {
                     self.out.push(Output::Subscribe(space));
+                }
+                if genesis {
+                    self.begun.push(space);
                 }
                 if authority {
                     self.announce_to_all();

@@ -18,6 +18,9 @@ use crate::snapshot::ParityState;
 use crate::storage::{ReadError, Reader};
 use serde_bytes::ByteBuf;
 
+/// The kinds of record that have an effect in this version.
+const EFFECTIVE_KINDS: [u64; 3] = [Kind::GENESIS.0, Kind::GRANT.0, Kind::CHANGE.0];
+
 impl Node {
     pub(crate) fn connected(&mut self, peer: PeerId) {
         if peer == self.own || self.peers.contains_key(&peer) {
@@ -98,7 +101,7 @@ impl Node {
             agent: concat!("ocm/", env!("CARGO_PKG_VERSION")).into(),
             nonce,
             certificate: certificate.into(),
-            kinds: (Kind::GENESIS.0..=Kind::ACKNOWLEDGEMENT.0).collect(),
+            kinds: EFFECTIVE_KINDS.to_vec(),
         })
     }
 
@@ -378,12 +381,25 @@ impl Node {
         Ok(())
     }
 
-    /// Takes note that a peer shares a space.
+    /// Takes note that a peer shares a space, unless it may not know that the space is held here.
     pub(crate) fn share(&mut self, id: PeerId, space: SpaceId) {
         let now = self.now;
-        if let Some(peer) = self.peers.get_mut(&id) {
+        let Some(held) = self.spaces.get(&space) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.did().is_some_and(|did| held.may_name(&did)) {
             peer.share(space, now);
             self.touch();
+        }
+    }
+
+    /// Stops sharing a space with everyone who may not know of it. A space of which nothing was
+    /// here was shared with whoever named it; its genesis tells who may.
+    pub(crate) fn unshare(&mut self, space: SpaceId) {
+        let Some(held) = self.spaces.get(&space) else { return };
+        for peer in self.peers.values_mut() {
+            if !peer.did().is_some_and(|did| held.may_name(&did)) {
+                peer.shared.remove(&space);
+            }
         }
     }
 
@@ -394,7 +410,7 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let member = peer.did().is_some_and(|did| held.state.role(&did).is_some());
         let Some(tag) = peer.tag_to(&own, &id, &space).filter(|_| member) else { return Ok(()) };
-        if !peer.presented.insert(space) {
+        if peer.presented.contains(&space) {
             return Ok(());
         }
         let mut records = Vec::new();
@@ -402,6 +418,7 @@ impl Node {
             records.extend(held.read(&record, store)?.map(ByteBuf::from));
         }
         if !records.is_empty() && records.len() <= limits::PRESENTED {
+            peer.presented.insert(space);
             self.ask(id, &Request::Push { tag, records }, Asked::Present { peer: id });
         }
         Ok(())
@@ -441,10 +458,11 @@ impl Node {
         let Some(held) = self.spaces.get(&space) else { return false };
         let ours = held.parity();
         let comparison = compare(&ours, theirs);
-        let equal = comparison == Comparison::Equal;
         let longest = self.settings.compare_every_ms;
         let jitter = |rng: &mut _, pause| now + random::jitter(rng, pause);
-        let Some(peer) = self.peers.get_mut(&id) else { return equal };
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let comparable = peer.known.as_ref().is_some_and(|known| known.kinds == EFFECTIVE_KINDS);
+        let equal = comparable && comparison == Comparison::Equal;
         let Some(shared) = peer.shared.get_mut(&space) else { return equal };
         if equal {
             shared.interval = (shared.interval * 2).min(longest);
@@ -459,6 +477,7 @@ impl Node {
         shared.parity = Some(ParityState {
             at_ms: now,
             equal_since_ms: equal.then(|| since.unwrap_or(now)),
+            comparable,
             comparison,
             ours,
             theirs: *theirs,

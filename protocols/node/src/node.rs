@@ -92,6 +92,8 @@ pub struct Node {
     pub(crate) batch: Batch,
     admitted: Vec<(SpaceId, RecordId, Origin)>,
     after: Vec<After>,
+    /// Spaces whose genesis is in it.
+    pub(crate) begun: Vec<SpaceId>,
     pub(crate) out: Vec<Output>,
     changed: bool,
 }
@@ -204,6 +206,7 @@ impl Node {
             batch: Batch::default(),
             admitted: Vec::new(),
             after: Vec::new(),
+            begun: Vec::new(),
             out: Vec::new(),
             changed: true,
         };
@@ -293,6 +296,9 @@ impl Node {
 
     /// Closes this input's batch.
     fn seal(&mut self, store: &dyn Reader) -> Result<(), ReadError> {
+        for space in std::mem::take(&mut self.begun) {
+            self.unshare(space);
+        }
         let after = std::mem::take(&mut self.after);
         if self.batch.is_empty() {
             // A duplicate may still be on its way: wait for what was written last.

@@ -40,6 +40,8 @@ pub(crate) struct Known {
     pub(crate) nonce: [u8; 32],
     /// When the certificate ends, in milliseconds since the Unix epoch.
     pub(crate) until: u64,
+    /// The kinds of record that have an effect there.
+    pub(crate) kinds: Vec<u64>,
 }
 
 /// A space shared with a peer.
@@ -125,12 +127,14 @@ impl Peer {
         self.tags.get(tag).copied()
     }
 
-    /// Takes note of a valid hello. Another nonce than before begins everything anew.
+    /// Takes note of a valid hello. Another nonce or DID than before begins everything
+    /// anew.
     pub(crate) fn greet(&mut self, known: Known, now: u64) {
         // Ask for the next certificate when half of this one's life is over.
         let rest = known.until.saturating_sub(now) / 2;
         self.hello_at = Some(now + rest.max(60_000));
-        if self.known.as_ref().is_none_or(|before| before.nonce != known.nonce) {
+        let same = |before: &Known| before.nonce == known.nonce && before.did == known.did;
+        if !self.known.as_ref().is_some_and(same) {
             self.tags.clear();
             self.shared.clear();
             self.presented.clear();

@@ -1,8 +1,8 @@
 //! Answering peers: a pure function of what is stored, but for what a push brings.
 
 use ocm_discovery::{CLOCK_TOLERANCE_MS, Certificate, PeerId};
-use ocm_record::{RecordId, SignedRecord, SpaceId};
-use ocm_sync::{Hello, Page, PushVerdict, Refusal, Request, Response, SpaceTag};
+use ocm_record::{Did, RecordId, SignedRecord, SpaceId};
+use ocm_sync::{Hello, MessageError, Page, PushVerdict, Refusal, Request, Response, SpaceTag};
 
 use serde_bytes::ByteBuf;
 
@@ -26,6 +26,11 @@ impl Node {
     ) -> Result<(), ReadError> {
         let request = match Request::decode(bytes) {
             Ok(request) => request,
+            // A later version may ask what this one does not know.
+            Err(MessageError::Code(_)) => {
+                self.respond(channel, &Response::Refused { reason: Refusal::UNSUPPORTED });
+                return Ok(());
+            }
             Err(error) => {
                 self.strike(peer, &format!("its request is no message: {error}"));
                 self.respond(channel, &Response::Refused { reason: Refusal::MALFORMED });
@@ -112,9 +117,19 @@ impl Node {
                 return;
             }
         };
+        if verified.did != Did::Key(verified.key) {
+            let reason = "its DID is no did:key, and this version cannot check whose key that is";
+            self.out.push(Output::Disconnect { peer: id, reason: reason.into() });
+            return;
+        }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let first = peer.known.is_none();
-        let known = Known { did: verified.did, nonce: hello.nonce, until: verified.until };
+        let known = Known {
+            did: verified.did,
+            nonce: hello.nonce,
+            until: verified.until,
+            kinds: hello.kinds.clone(),
+        };
         peer.greet(known, self.now);
         if first {
             self.out.push(Output::Event(Event::PeerKnown { peer: id, did: verified.did }));
@@ -192,7 +207,9 @@ impl Node {
         };
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         if peer.pushes >= limits::PUSHES_PER_PEER {
-            self.respond(channel, &Response::Busy);
+            // Whoever holds no role is not to learn that there is anything to be busy with.
+            let response = if member.is_some() { Response::Busy } else { Response::Unknown };
+            self.respond(channel, &response);
             return Ok(());
         }
         peer.pushes += 1;

@@ -172,6 +172,8 @@ impl Node {
             // There is more to do than fits one session.
             Failure::Rounds | Failure::Requests => (Some(0), "continued"),
             Failure::Refused(_) => (Some(limits::INTERVAL_MIN_MS), "refused"),
+            // Our own doing: the session was dropped and begun again meanwhile.
+            Failure::OutOfTurn => (Some(limits::RETRY_MS), "unanswered"),
             _ => (Some(limits::INTERVAL_MIN_MS), "fault"),
         };
         self.ended(id, space, outcome);

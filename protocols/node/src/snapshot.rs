@@ -70,6 +70,8 @@ pub struct ParityState {
     pub at_ms: u64,
     /// Since when every comparison found both equal; `None` when the last found a difference.
     pub equal_since_ms: Option<u64>,
+    /// Whether the same kinds of record have an effect on both sides; else nothing is stated.
+    pub comparable: bool,
     /// What it found.
     pub comparison: Comparison,
     /// What was stored here then.

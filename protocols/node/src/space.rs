@@ -180,8 +180,8 @@ impl Space {
         Ok(None)
     }
 
-    /// The last checks of admission, over the record and its past: authority at `auth`, then
-    /// deps, then the rules of a memory. Whatever else is here makes no difference.
+    /// The last checks of admission, over the record and its past: authority at `auth`, the
+    /// body, deps, then the rules of a memory. Whatever else is here makes no difference.
     pub(crate) fn judge(
         &self,
         record: &VerifiedRecord,
@@ -194,6 +194,9 @@ impl Space {
                 return Ok(Verdict::Refuse(Refuse::Authority(Refusal::NotPermitted)));
             }
             Err(denial) => return Ok(denial.into()),
+        }
+        if record.body_bytes().is_none() {
+            return Ok(Verdict::Hold(Hold::Body));
         }
         let header = record.header();
         let missing: Vec<_> = header.deps.iter().filter(|id| !self.knows(id)).copied().collect();
@@ -212,9 +215,6 @@ impl Space {
             if header.memory.is_some() && own == 0 {
                 return Ok(Verdict::Refuse(Refuse::OtherMemory));
             }
-        }
-        if record.body_bytes().is_none() {
-            return Ok(Verdict::Hold(Hold::Body));
         }
         Ok(Verdict::Accept)
     }

@@ -1,13 +1,12 @@
 //! Reading what is stored: records and the records of a memory, checked again as they are read.
 
-use ocm_record::{MemoryId, RecordId, Set, SignedRecord, VerifiedRecord};
+use ocm_record::{Kind, MemoryId, RecordId, Set, SignedRecord, VerifiedRecord};
 
 use crate::layout::{self, SpaceNumber};
 use crate::storage::{ReadError, Reader};
 
-/// Most records of one memory that are read: more than can have an effect
-/// (`protocols/README.md`, section 9), so that twins beyond the limit cost nothing.
-pub const MEMORY_RECORDS: usize = 20_000;
+/// Records of a memory that are read at once.
+const PAGE: usize = 1024;
 
 /// A stored record that is not what its key says: to be fetched again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -32,7 +31,27 @@ pub fn read_verified(bytes: &[u8], id: &RecordId) -> Result<VerifiedRecord, Dama
     signed.verify().map_err(|e| damaged(e.to_string()))
 }
 
-/// The records of a memory, as stored: those that are whole, and those that are damaged.
+/// A content record as stored, read and not yet verified.
+fn read_signed(
+    store: &dyn Reader,
+    space: SpaceNumber,
+    id: &RecordId,
+) -> Result<Result<SignedRecord, Damaged>, ReadError> {
+    let damaged = |cause: String| Ok(Err(Damaged { id: *id, cause }));
+    let bytes = match store.get(&layout::record(space, Set::Content, id)) {
+        Ok(Some(bytes)) => bytes,
+        Ok(None) => return damaged("the record is gone".into()),
+        Err(ReadError::Corrupt(cause)) => return damaged(cause),
+        Err(error) => return Err(error),
+    };
+    match SignedRecord::decode(&bytes) {
+        Ok(record) if record.id() == *id => Ok(Ok(record)),
+        Ok(other) => damaged(format!("the bytes are those of {}", other.id())),
+        Err(error) => damaged(error.to_string()),
+    }
+}
+
+/// The changes of a memory, as stored: those that are whole, and those that are damaged.
 #[derive(Debug, Default)]
 pub struct MemoryRecords {
     /// Checked again, in the order of their ids.
@@ -41,7 +60,7 @@ pub struct MemoryRecords {
     pub damaged: Vec<Damaged>,
 }
 
-/// Reads the records of a memory and checks each again.
+/// Reads the changes of a memory and checks each again.
 ///
 /// # Errors
 /// When the store as a whole cannot be read.
@@ -50,29 +69,20 @@ pub fn read_memory(
     space: SpaceNumber,
     memory: &MemoryId,
 ) -> Result<MemoryRecords, ReadError> {
-    let (from, to) = layout::memory_records(space, memory);
+    let (mut from, to) = layout::memory_records(space, memory);
     let mut read = MemoryRecords::default();
     let mut signed = Vec::new();
-    for (key, _) in store.scan(&from, &to, MEMORY_RECORDS)? {
-        let Some(id) = layout::last_id(&key) else { continue };
-        let bytes = match store.get(&layout::record(space, Set::Content, &id)) {
-            Ok(Some(bytes)) => bytes,
-            Ok(None) => {
-                read.damaged.push(Damaged { id, cause: "the record is gone".into() });
-                continue;
+    loop {
+        let page = store.scan(&from, &to, PAGE)?;
+        let Some((last, _)) = page.last() else { break };
+        from = [last.as_slice(), &[0]].concat();
+        for id in page.iter().filter_map(|(key, _)| layout::last_id(key)) {
+            match read_signed(store, space, &id)? {
+                // Kinds without an effect on the content belong to the memory all the same.
+                Ok(record) if record.kind() != Kind::CHANGE => {}
+                Ok(record) => signed.push(record),
+                Err(damaged) => read.damaged.push(damaged),
             }
-            Err(ReadError::Corrupt(cause)) => {
-                read.damaged.push(Damaged { id, cause });
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        match SignedRecord::decode(&bytes) {
-            Ok(record) if record.id() == id => signed.push(record),
-            Ok(other) => read
-                .damaged
-                .push(Damaged { id, cause: format!("the bytes are those of {}", other.id()) }),
-            Err(error) => read.damaged.push(Damaged { id, cause: error.to_string() }),
         }
     }
     let ids: Vec<_> = signed.iter().map(SignedRecord::id).collect();

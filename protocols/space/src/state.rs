@@ -134,18 +134,28 @@ impl SpaceState {
         let Some(genesis) = &self.genesis else {
             return Err(Denial::Missing(vec![self.space.0]));
         };
+        let closure = self.closure(&header.auth, limits::AUTH_CLOSURE)?;
         if header.author.is_some() {
             return Err(Denial::Unsupported("a key bound to another DID"));
         }
-        let closure = self.closure(&header.auth, limits::AUTH_CLOSURE)?;
         let author = record.author();
-        let permitted = genesis.owners.contains(&author)
-            || open_to_all(genesis, header.kind)
-            || closure.iter().filter_map(|id| self.entries.get(id)?.grant.as_ref()).any(|grant| {
-                grant.permits(&author, &header.key, header.kind, header.time.millis())
-            });
-        if !permitted {
-            return Err(Denial::Refused(Refusal::NotPermitted));
+        let role = closure
+            .iter()
+            .filter_map(|id| self.entries.get(id)?.grant.as_ref())
+            .filter(|grant| grant.permits(&author, &header.key, header.kind, header.time.millis()))
+            .map(|grant| grant.role)
+            .chain(genesis.owners.contains(&author).then_some(Role::Owner))
+            .min();
+        match (role, header.kind) {
+            (Some(_), Kind::FORGET) if role != Some(Role::Owner) => {
+                return Err(Denial::Unsupported("a forget by whoever began the memory"));
+            }
+            (Some(_), _) => {}
+            (None, kind) if open_to_all(genesis, kind) => {}
+            (None, Kind::CLAIM) => {
+                return Err(Denial::Unsupported("a claim by whoever holds a token"));
+            }
+            (None, _) => return Err(Denial::Refused(Refusal::NotPermitted)),
         }
         if header.kind == Kind::GRANT
             && let Err(GrantError::Unsupported(field)) = read_grant(record)
@@ -197,6 +207,7 @@ impl SpaceState {
         }
         self.grants(author)
             .filter(|(_, grant)| grant.permits(author, key, kind, millis))
+            .filter(|(_, grant)| kind != Kind::FORGET || grant.role == Role::Owner)
             .find(|(id, _)| self.closure(&[*id], limits::AUTH_CLOSURE).is_ok())
             .map(|(id, _)| vec![id])
             .or_else(|| open_to_all(genesis, kind).then(Vec::new))
