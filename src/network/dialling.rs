@@ -182,6 +182,8 @@ impl Network {
                 }
                 self.finish(dial.purpose, Ok(Led::Own));
             }
+            // The swarm leaves out what it listens on itself, and nothing else was given.
+            DialError::NoAddresses => self.finish(dial.purpose, Ok(Led::Own)),
             DialError::WrongPeerId { obtained, address } => {
                 let found = from_libp2p(obtained);
                 if let Purpose::Table(peer) = &dial.purpose {
@@ -192,13 +194,20 @@ impl Network {
                     }
                 }
                 let who = found.map_or_else(|| obtained.to_string(), |peer| peer.to_string());
-                self.attempt_or_fail(dial, format!("{who} answered instead of the peer expected"));
+                self.attempt_or_fail(dial, &format!("{who} answered instead of the peer expected"));
             }
-            error => self.attempt_or_fail(dial, cause_of(error)),
+            error => self.attempt_or_fail(dial, &cause_of(error)),
         }
     }
 
-    fn attempt_or_fail(&mut self, dial: Dial, cause: String) {
+    /// A dial led to a peer whose key is of another kind, and has no name here.
+    pub(super) fn on_stranger(&mut self, id: ConnectionId) {
+        if let Some(dial) = self.dials.remove(&id) {
+            self.attempt_or_fail(dial, "the peer that answers has no Ed25519 key");
+        }
+    }
+
+    fn attempt_or_fail(&mut self, dial: Dial, cause: &str) {
         let cause = cause.chars().take(CAUSE_LEN).collect();
         self.attempt(dial, Some(cause));
     }

@@ -109,7 +109,7 @@ impl Network {
                 match from_libp2p(&peer_id) {
                     Some(peer) => self.on_connected(peer, connection_id, &endpoint),
                     None => {
-                        // Keys of another kind have no name here.
+                        self.on_stranger(connection_id);
                         self.swarm.close_connection(connection_id);
                     }
                 }

@@ -43,7 +43,8 @@ pub(super) struct Asked {
 
 /// One libp2p swarm, and what this node knows of its peers.
 pub struct Network {
-    pub(super) swarm: Swarm<Behaviour>,
+    /// Boxed, for it is large and the runtime moves this struct about.
+    pub(super) swarm: Box<Swarm<Behaviour>>,
     pub(super) own: PeerId,
     pub(super) config: NetworkConfig,
     pub(super) metrics: Metrics,
@@ -119,7 +120,7 @@ impl Network {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self {
-            swarm,
+            swarm: Box::new(swarm),
             own,
             config,
             metrics: Metrics::new(registry),
