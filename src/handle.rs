@@ -1,0 +1,234 @@
+//! What the rest of the process may ask of the running node: the one seam between the runtime and
+//! whoever speaks to people and programs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use ocm_discovery::PeerId;
+use ocm_node::storage::{Batch, Reader};
+use ocm_node::{Command, CommandError, Event, Reply, Snapshot};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+/// Commands that may wait for the event loop.
+pub const QUEUE: usize = 1024;
+/// Events that a slow listener of the feed may lag behind before it loses the oldest.
+pub const FEED: usize = 4096;
+
+/// The read side of the store, shared.
+pub type SharedReader = Arc<dyn Reader + Send + Sync>;
+
+/// Something asked of the event loop.
+#[derive(Debug)]
+pub enum Job {
+    /// A command of the core.
+    Core(Command, oneshot::Sender<Result<Reply, CommandError>>),
+    /// Something of the network.
+    Network(NetworkCommand, oneshot::Sender<Result<NetworkReply, NetworkFailure>>),
+    /// Rows of views, which no record depends on.
+    Rows(Batch, oneshot::Sender<Result<(), String>>),
+    /// End the process in good order.
+    Stop,
+}
+
+/// What is asked of the network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkCommand {
+    /// Dial an address now, and keep it among the bootstrap addresses: a multiaddr with or
+    /// without `/p2p/…`, or `host:port`.
+    Connect(String),
+    /// End the connections to a peer, and refuse it until it is unblocked or the process ends.
+    Block(PeerId),
+    /// Let a peer in again.
+    Unblock(PeerId),
+    /// The round trip time to a connected peer, measured now.
+    Ping(PeerId),
+}
+
+/// What the network answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NetworkReply {
+    /// It will be done, or is.
+    Done,
+    /// A round trip, in microseconds.
+    RoundTrip(u64),
+}
+
+/// Why the network could not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NetworkFailure {
+    /// The text is no address.
+    #[error("{0}")]
+    Address(String),
+    /// The peer is not connected.
+    #[error("peer {0} is not connected: see `ocm peers`")]
+    NotConnected(PeerId),
+    /// The peer did not answer.
+    #[error("peer {0} did not answer within {1} seconds")]
+    NoAnswer(PeerId, u64),
+    /// The network is switched off.
+    #[error("network calls are switched off (network.enable_network_calls = false)")]
+    Off,
+    /// The node is the peer.
+    #[error("peer {0} is this node itself")]
+    Own(PeerId),
+}
+
+/// A connected peer, as the network sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Connection {
+    /// The peer.
+    pub peer: PeerId,
+    /// Its address in this connection, as a multiaddr.
+    pub address: String,
+    /// `tcp` or `quic`.
+    pub transport: &'static str,
+    /// `inbound` or `outbound`.
+    pub direction: &'static str,
+    /// Since when, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// The last measured round trip, in microseconds.
+    pub rtt_us: Option<u64>,
+    /// How it was discovered.
+    pub source: &'static str,
+    /// What it says it runs.
+    pub agent: Option<String>,
+}
+
+/// How one source of addresses fares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceHealth {
+    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`.
+    pub name: &'static str,
+    /// `off`, `ok` or `failed`.
+    pub state: &'static str,
+    /// What it says, for people.
+    pub detail: String,
+}
+
+/// The network's part of what a node shows of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkStatus {
+    /// Where it listens, as multiaddrs.
+    pub listen: Vec<String>,
+    /// Who is connected.
+    pub connections: Vec<Connection>,
+    /// Who is blocked.
+    pub blocked: Vec<PeerId>,
+    /// The sources of addresses.
+    pub sources: Vec<SourceHealth>,
+}
+
+/// What a node shows of itself.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// The core's part.
+    pub core: Snapshot,
+    /// The network's part.
+    pub network: NetworkStatus,
+    /// Bytes in the queues of the event loop and of the store, by queue.
+    pub queues: BTreeMap<&'static str, usize>,
+}
+
+/// An event of the feed, with its number in this process.
+#[derive(Debug, Clone)]
+pub struct Numbered {
+    /// Counts from 1.
+    pub number: u64,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// What happened.
+    pub event: Event,
+}
+
+/// A handle on the running node. Cloning is cheap.
+#[derive(Clone)]
+pub struct Handle {
+    jobs: mpsc::Sender<Job>,
+    status: watch::Receiver<Arc<Status>>,
+    feed: broadcast::Sender<Arc<Numbered>>,
+    reader: SharedReader,
+}
+
+/// The event loop has ended: the process is stopping.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the node is stopping")]
+pub struct Stopping;
+
+impl Handle {
+    /// A handle on an event loop, made by the runtime.
+    #[must_use]
+    pub fn new(
+        jobs: mpsc::Sender<Job>,
+        status: watch::Receiver<Arc<Status>>,
+        feed: broadcast::Sender<Arc<Numbered>>,
+        reader: SharedReader,
+    ) -> Self {
+        Self { jobs, status, feed, reader }
+    }
+
+    async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Stopping> {
+        let (reply, answer) = oneshot::channel();
+        self.jobs.send(job(reply)).await.map_err(|_| Stopping)?;
+        answer.await.map_err(|_| Stopping)
+    }
+
+    /// Has the core carry out a command. Success means durable, and visible to every later read
+    /// through this handle.
+    ///
+    /// # Errors
+    /// When the process is stopping; the inner result is the core's.
+    pub async fn command(&self, command: Command) -> Result<Result<Reply, CommandError>, Stopping> {
+        self.ask(|reply| Job::Core(command, reply)).await
+    }
+
+    /// Has the network do something.
+    ///
+    /// # Errors
+    /// When the process is stopping; the inner result is the network's.
+    pub async fn network(
+        &self,
+        command: NetworkCommand,
+    ) -> Result<Result<NetworkReply, NetworkFailure>, Stopping> {
+        self.ask(|reply| Job::Network(command, reply)).await
+    }
+
+    /// Writes rows of views; done when they are durable.
+    ///
+    /// # Errors
+    /// When the process is stopping; the inner result is the store's.
+    pub async fn write_rows(&self, rows: Batch) -> Result<Result<(), String>, Stopping> {
+        self.ask(|reply| Job::Rows(rows, reply)).await
+    }
+
+    /// Ends the process in good order.
+    ///
+    /// # Errors
+    /// When it is ending already.
+    pub async fn stop(&self) -> Result<(), Stopping> {
+        self.jobs.send(Job::Stop).await.map_err(|_| Stopping)
+    }
+
+    /// What the node shows of itself, as of the last event.
+    #[must_use]
+    pub fn status(&self) -> Arc<Status> {
+        self.status.borrow().clone()
+    }
+
+    /// Hears of every change of [`Self::status`].
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<Arc<Status>> {
+        self.status.clone()
+    }
+
+    /// The store's read side.
+    #[must_use]
+    pub fn reader(&self) -> &SharedReader {
+        &self.reader
+    }
+
+    /// The live feed, from now on.
+    #[must_use]
+    pub fn feed(&self) -> broadcast::Receiver<Arc<Numbered>> {
+        self.feed.subscribe()
+    }
+}

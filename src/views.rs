@@ -1,0 +1,115 @@
+//! Views: memories as people read them.
+//!
+//! The signed records are the truth; everything here is made from them and can be thrown away.
+//! Two kinds of view exist:
+//!
+//! - A **row** per memory, kept in the store, is what lists and filters read. It is made off the
+//!   path of admission: every record leaves a mark in the batch that stores it, and
+//!   [`Views::settle`] makes the row and takes the marks away in one batch. A crash in between
+//!   leaves the marks.
+//! - A **reading** of one memory, never kept: all its records are read, checked and rendered
+//!   again for every answer.
+//!
+//! Whatever reads, verifies or renders runs on a blocking thread. Edits start from a reading, so
+//! they live here too.
+
+mod edit;
+mod error;
+mod find;
+mod list;
+mod read;
+mod row;
+mod settle;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ocm_node::storage::Reader;
+use tokio::sync::Mutex;
+
+pub use error::ViewError;
+pub use find::{MemoryPlace, RecordPlace};
+pub use list::{Filter, Item, Page};
+pub use read::{Reading, StoredRecord};
+pub use row::Row;
+
+use crate::handle::Handle;
+
+/// Limits of views.
+pub mod limits {
+    /// Memories rendered in one batch.
+    pub const SETTLE_MEMORIES: usize = 64;
+    /// Marks taken away in one batch; a memory with more is rendered in several.
+    pub const SETTLE_MARKS: usize = 16_384;
+    /// Items of one page of a list, at most.
+    pub const PAGE: usize = 500;
+    /// Rows that one page of a filtered list looks at. A page that has looked at that many ends,
+    /// full or not, with the cursor to go on from.
+    pub const PAGE_ROWS: usize = 20_000;
+    /// Ids that are named when a prefix is not unique.
+    pub const CANDIDATES: usize = 5;
+    /// Characters after the `v` of an id's shortest prefix.
+    pub const PREFIX_CHARS: usize = 4;
+    /// Marks that [`super::Views::unrendered`] counts in one space.
+    pub const UNRENDERED: usize = 10_000;
+    /// Characters of the reason that a row keeps.
+    pub const CAUSE_CHARS: usize = 300;
+}
+
+/// Locks that edits share: two edits of one memory always meet at the same one, and then the
+/// second builds on the first instead of beside it.
+const STRIPES: usize = 64;
+
+/// The views of a node. Cloning is cheap; all clones are one.
+#[derive(Clone)]
+pub struct Views(Arc<Inner>);
+
+struct Inner {
+    handle: Handle,
+    /// Held while rows are made.
+    settling: Mutex<()>,
+    /// Held from reading a memory until the edit made on it is durable.
+    edits: [Mutex<()>; STRIPES],
+    resolved: AtomicU64,
+}
+
+impl Views {
+    /// The views of the node behind this handle. [`Views::run`] keeps them up to date.
+    #[must_use]
+    pub fn new(handle: Handle) -> Self {
+        Self(Arc::new(Inner {
+            handle,
+            settling: Mutex::new(()),
+            edits: std::array::from_fn(|_| Mutex::new(())),
+            resolved: AtomicU64::new(0),
+        }))
+    }
+
+    /// How many concurrent values later edits have made one, in the rows made by this process:
+    /// only ever grows.
+    #[must_use]
+    pub fn resolved(&self) -> u64 {
+        self.0.resolved.load(Ordering::Relaxed)
+    }
+
+    fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    /// Runs something that reads or computes for long away from the async threads.
+    async fn off_thread<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Reader) -> Result<T, ViewError> + Send + 'static,
+    ) -> Result<T, ViewError> {
+        let reader = self.handle().reader().clone();
+        match tokio::task::spawn_blocking(move || work(&*reader)).await {
+            Ok(result) => result,
+            Err(error) => Err(ViewError::Aborted(error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod harness;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,115 @@
+//! Edits: from content or a patch to a record that the core writes.
+
+use ocm_memory::{Document, Edit, PatchError, TakeError, create_edits, encode_edits};
+use ocm_node::storage::Reader;
+use ocm_node::{Command, Reply};
+use ocm_record::{Body, MemoryId, RecordId, SALT_LEN, SpaceId};
+use serde_json::Value;
+
+use super::find::number_of;
+use super::read::Assembly;
+use super::{MemoryPlace, STRIPES, ViewError, Views};
+
+/// Edits, and the records that they build on.
+struct Change {
+    deps: Vec<RecordId>,
+    edits: Vec<Edit>,
+}
+
+impl Views {
+    /// Starts a memory with this content, a JSON object. Durable when this returns.
+    ///
+    /// # Errors
+    /// When the content makes no record, this node may not write, or the store fails.
+    pub async fn create(&self, space: SpaceId, content: Value) -> Result<MemoryPlace, ViewError> {
+        let (number, edits) = self
+            .off_thread(move |store| Ok((number_of(store, space)?, create_edits(&content)?)))
+            .await?;
+        let record = self.write(space, None, Change { deps: Vec::new(), edits }).await?;
+        Ok(MemoryPlace { space, number, memory: MemoryId(record) })
+    }
+
+    /// Applies a JSON merge patch (RFC 7396) to a memory. Returns the record that was written;
+    /// `None` when the content is as the patch wants it already.
+    ///
+    /// # Errors
+    /// As [`Self::create`]; also when the memory is not held here or cannot be rendered.
+    pub async fn patch(
+        &self,
+        place: MemoryPlace,
+        patch: Value,
+    ) -> Result<Option<RecordId>, ViewError> {
+        self.change(place, move |document| Ok(document.map_err(PatchError::from)?.patch(&patch)?))
+            .await
+    }
+
+    /// Puts the values that a record wrote in the place of those that conflict with them.
+    /// Returns the record that was written.
+    ///
+    /// # Errors
+    /// As [`Self::patch`], and [`TakeError::NotThere`] when the record wrote no such value.
+    pub async fn take(
+        &self,
+        place: MemoryPlace,
+        record: RecordId,
+    ) -> Result<Option<RecordId>, ViewError> {
+        self.change(place, move |document| {
+            Ok(document.map_err(TakeError::from)?.take(None, record)?)
+        })
+        .await
+    }
+
+    /// Makes edits on a memory as it is now, and writes them. Edits of one memory wait for each
+    /// other.
+    async fn change(
+        &self,
+        place: MemoryPlace,
+        edits: impl FnOnce(Result<Document, ocm_memory::RenderError>) -> Result<Vec<Edit>, ViewError>
+        + Send
+        + 'static,
+    ) -> Result<Option<RecordId>, ViewError> {
+        let _alone = self.0.edits[stripe(&place.memory)].lock().await;
+        let change = self.off_thread(move |store| plan(store, &place, edits)).await?;
+        if change.edits.is_empty() {
+            return Ok(None);
+        }
+        self.write(place.space, Some(place.memory), change).await.map(Some)
+    }
+
+    async fn write(
+        &self,
+        space: SpaceId,
+        memory: Option<MemoryId>,
+        Change { deps, edits }: Change,
+    ) -> Result<RecordId, ViewError> {
+        let edits = encode_edits(&edits);
+        let body = Body { salt: [0; SALT_LEN], lineage: Vec::new(), content: edits };
+        let (size, limit) = (body.encode().len(), ocm_record::limits::BODY_BYTES);
+        if size > limit {
+            return Err(ViewError::TooLarge { size, limit });
+        }
+        let edits = body.content;
+        match self.handle().command(Command::Change { space, memory, deps, edits }).await?? {
+            Reply::Record { id, .. } => Ok(id),
+            other => Err(ViewError::Aborted(format!("a change was answered with {other:?}"))),
+        }
+    }
+}
+
+fn plan(
+    store: &dyn Reader,
+    place: &MemoryPlace,
+    edits: impl FnOnce(Result<Document, ocm_memory::RenderError>) -> Result<Vec<Edit>, ViewError>,
+) -> Result<Change, ViewError> {
+    let assembly = Assembly::read(store, place)?;
+    if assembly.is_empty() {
+        return Err(ViewError::NoMemory(place.memory));
+    }
+    let deps = assembly.document.as_ref().map(Document::deps_for_edit).unwrap_or_default();
+    Ok(Change { deps, edits: edits(assembly.document)? })
+}
+
+/// The lock of a memory: by a byte of the hash in its id.
+fn stripe(memory: &MemoryId) -> usize {
+    usize::from(memory.0.hash()[0]) % STRIPES
+}

@@ -1,0 +1,91 @@
+//! The row of a memory: what a list shows of it, kept in the store.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use ocm_memory::{RenderError, Summary};
+use ocm_node::storage::{ReadError, Reader};
+use ocm_record::{Did, Time, from_canonical, to_canonical};
+use serde::{Deserialize, Serialize};
+
+use super::MemoryPlace;
+use super::limits::CAUSE_CHARS;
+use super::read::Assembly;
+
+/// The row of a memory. At most some 40 KiB, since all its texts are cut.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Row {
+    /// Who began the memory; `None` while the record that begins it cannot be read.
+    pub author: Option<Did>,
+    /// What its content says of itself; empty when it cannot be rendered.
+    pub summary: Summary,
+    /// The time of its latest record.
+    pub updated: Time,
+    /// How many records it has, damaged ones included.
+    pub records: u64,
+    /// How many of them no other one names.
+    pub heads: u64,
+    /// In how many places several concurrent values stand.
+    pub conflicts: u64,
+    /// How many concurrent values later edits made one.
+    pub resolved: u64,
+    /// Why the row does not show the whole memory: what is damaged, or cannot be rendered.
+    pub cause: Option<String>,
+}
+
+impl Row {
+    /// The bytes in the store.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        to_canonical(self)
+    }
+
+    /// Reads a row back; `None` when the bytes are none, and it is to be made again.
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        from_canonical(bytes).ok()
+    }
+
+    /// Makes the row of a memory from its records; `None` when nothing of it is here. A memory
+    /// that cannot be rendered has a row that says so.
+    pub(super) fn make(store: &dyn Reader, place: &MemoryPlace) -> Result<Option<Self>, ReadError> {
+        let assembly = Assembly::read(store, place)?;
+        if assembly.is_empty() {
+            return Ok(None);
+        }
+        let shown = catch_unwind(AssertUnwindSafe(|| Shown::of(&assembly)))
+            .unwrap_or_else(|_| Err(RenderError::Panicked("while the row was made".into())));
+        let (shown, failure) = match shown {
+            Ok(shown) => (shown, None),
+            Err(error) => (Shown::default(), Some(error.to_string())),
+        };
+        let cause = failure.or_else(|| assembly.faults.first().cloned());
+        Ok(Some(Self {
+            author: assembly.author(),
+            summary: shown.summary,
+            updated: assembly.updated(),
+            records: assembly.count() as u64,
+            heads: shown.heads,
+            conflicts: shown.conflicts,
+            resolved: shown.resolved,
+            cause: cause.map(|cause| cause.chars().take(CAUSE_CHARS).collect()),
+        }))
+    }
+}
+
+#[derive(Default)]
+struct Shown {
+    summary: Summary,
+    heads: u64,
+    conflicts: u64,
+    resolved: u64,
+}
+
+impl Shown {
+    fn of(assembly: &Assembly) -> Result<Self, RenderError> {
+        let document = assembly.document.as_ref().map_err(Clone::clone)?;
+        Ok(Self {
+            summary: Summary::of(&document.content()?),
+            heads: document.heads().len() as u64,
+            conflicts: document.conflicts()?.len() as u64,
+            resolved: document.resolved()?,
+        })
+    }
+}
