@@ -1,2 +1,7 @@
 //! The `ocm` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ocm::cli::main()
+}

@@ -1,0 +1,174 @@
+//! How a command ends: its exit code, and what is said when it failed.
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::client::{AddressError, ClientError};
+use crate::config::ConfigError;
+
+/// The exit codes, as the help tells them.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  done
+  1  failed
+  2  wrong usage or configuration
+  3  the node cannot be reached
+  4  not found, or an id that is ambiguous
+  5  not permitted, or refused
+  6  checked and found wrong: not verified, parity differs, not ready
+  7  timed out
+
+Commands speak to the running node over its API; `init`, `identity` and `config` work without one.
+Data goes to standard output, messages to standard error; --json prints what the API says.";
+
+/// How the process exits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed.
+    Failed = 1,
+    /// Wrong usage or configuration.
+    Usage = 2,
+    /// The node cannot be reached.
+    Unreachable = 3,
+    /// Not found, or an ambiguous id.
+    NotFound = 4,
+    /// Not permitted, or refused.
+    Refused = 5,
+    /// Checked and found wrong.
+    Wrong = 6,
+    /// Timed out.
+    TimedOut = 7,
+}
+
+impl From<Exit> for std::process::ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Why a command could not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Failure {
+    /// The node did not answer, or said no.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The configuration is wrong.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// No address follows from the configuration.
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    /// What was asked makes no sense.
+    #[error("{0}")]
+    Usage(String),
+    /// It did not come about in time.
+    #[error("{0}")]
+    TimedOut(String),
+    /// The node ended what it was asked for.
+    #[error("{0}")]
+    Ended(String),
+    /// Standard output cannot be written.
+    #[error("cannot write the output: {0}")]
+    Output(#[from] std::io::Error),
+    /// Anything else.
+    #[error("{0:#}")]
+    Other(#[from] anyhow::Error),
+}
+
+impl Failure {
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            // Whoever read the output has enough of it.
+            Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::Output(_) | Self::Other(_) => Exit::Failed,
+            Self::Config(_) | Self::Address(_) | Self::Usage(_) => Exit::Usage,
+            Self::TimedOut(_) => Exit::TimedOut,
+            Self::Ended(_) => Exit::Unreachable,
+            Self::Client(error) => match error {
+                ClientError::NotReachable { .. } | ClientError::Broken { .. } => Exit::Unreachable,
+                ClientError::Timeout { .. } => Exit::TimedOut,
+                ClientError::Token(_) => Exit::Refused,
+                ClientError::Unexpected { .. } => Exit::Failed,
+                ClientError::Problem(problem) => of_reason(problem.reason()),
+            },
+        }
+    }
+
+    /// As a problem: the API's own where it is one, else of the same shape.
+    pub(crate) fn to_json(&self) -> Json {
+        if let Self::Client(ClientError::Problem(problem)) = self {
+            let mut members: Map<String, Json> = problem.members.clone();
+            members.entry("status").or_insert_with(|| problem.status.into());
+            return Json::Object(members);
+        }
+        let (reason, title) = match self.exit() {
+            Exit::Usage if matches!(self, Self::Usage(_)) => ("usage", "wrong usage"),
+            Exit::Usage => ("configuration", "wrong configuration"),
+            Exit::Unreachable => ("not-reachable", "the node cannot be reached"),
+            Exit::Refused => ("no-token", "no token"),
+            Exit::TimedOut => ("timed-out", "timed out"),
+            Exit::Done | Exit::Failed | Exit::NotFound | Exit::Wrong => ("failed", "failed"),
+        };
+        json!({
+            "type": format!("urn:ocm:{reason}"),
+            "title": title,
+            "status": null,
+            "detail": self.to_string(),
+        })
+    }
+}
+
+/// The exit code for a reason of the API.
+fn of_reason(reason: &str) -> Exit {
+    match reason {
+        "bad-request" | "too-large" => Exit::Usage,
+        "stopping" => Exit::Unreachable,
+        "not-found" | "ambiguous-id" | "unknown-space" => Exit::NotFound,
+        "unauthorized" | "forbidden-host" | "forbidden-origin" | "not-permitted"
+        | "not-admitted" => Exit::Refused,
+        _ => Exit::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Problem;
+
+    #[test]
+    fn every_reason_has_its_exit_code() {
+        for (reason, exit) in [
+            ("not-found", Exit::NotFound),
+            ("ambiguous-id", Exit::NotFound),
+            ("unknown-space", Exit::NotFound),
+            ("bad-request", Exit::Usage),
+            ("too-large", Exit::Usage),
+            ("unauthorized", Exit::Refused),
+            ("forbidden-host", Exit::Refused),
+            ("forbidden-origin", Exit::Refused),
+            ("not-permitted", Exit::Refused),
+            ("not-admitted", Exit::Refused),
+            ("empty-space", Exit::Failed),
+            ("conflict", Exit::Failed),
+            ("unavailable", Exit::Failed),
+            ("internal", Exit::Failed),
+            ("stopping", Exit::Unreachable),
+        ] {
+            let body = json!({"type": format!("urn:ocm:{reason}"), "title": "T"});
+            let problem = Problem::read(400, body).unwrap();
+            let failure = Failure::from(ClientError::from(problem));
+            assert_eq!(failure.exit(), exit, "{reason}");
+            assert_eq!(failure.to_json()["status"], 400);
+        }
+    }
+
+    #[test]
+    fn the_help_tells_every_code() {
+        for code in 0..=7 {
+            assert!(HELP.contains(&format!("\n  {code}  ")), "{code}");
+        }
+    }
+}

@@ -1,0 +1,237 @@
+//! Memories: writing, reading, editing, checking.
+
+mod content;
+mod show;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Args, Subcommand};
+use serde_json::{Map, Value as Json, json};
+
+use self::content::{Changes, New};
+use super::Context;
+use super::exit::{Exit, Failure};
+use super::output::{Shown, field};
+use crate::client::{Client, escaped};
+
+/// Memories that a list fetches in all; what a person can still look at is far less.
+const MOST_LISTED: usize = 100_000;
+/// Memories that one request for a whole list asks for, the most that the API gives.
+const PAGE: u16 = 500;
+
+/// The commands on memories.
+#[derive(Debug, Subcommand)]
+pub(super) enum Memory {
+    /// Write a memory
+    #[command(
+        visible_alias = "new",
+        after_help = "Examples:\n  ocm memory add --title 'Well 7' --type reading --tag water \
+                      --data '{\"level_m\": 2.4}'\n  ocm memory add --file visit.json --tag \
+                      field-trip\n  echo '{\"title\": \"From a script\"}' | ocm memory add --file - \
+                      --json\n\nFlags are laid over what --content or --file gives."
+    )]
+    Add {
+        #[command(flatten)]
+        new: New,
+        /// The space to write it into [default: space.default]
+        #[arg(long, value_name = "ID")]
+        space: Option<String>,
+    },
+    /// Show a memory, checked again
+    #[command(after_help = "Example:\n  ocm memory get v0m3f1q2 --json")]
+    Get {
+        #[command(flatten)]
+        memory: Id,
+    },
+    /// List memories, the newest first
+    #[command(
+        after_help = "Example:\n  ocm memory list --type reading --since 2026-01-01T00:00:00Z"
+    )]
+    List(Filters),
+    /// Change what is given and leave the rest
+    #[command(
+        after_help = "Examples:\n  ocm memory edit v0m3f1q2 --title 'Well 7 (north)' --unset \
+                      place.lat\n  ocm memory edit v0m3f1q2 --patch '{\"data\": {\"level_m\": \
+                      2.5}}'\n\nA patch is a JSON merge patch (RFC 7396): null removes, lists are \
+                      replaced. Flags are laid over it."
+    )]
+    Edit {
+        #[command(flatten)]
+        memory: Id,
+        #[command(flatten)]
+        changes: Changes,
+    },
+    /// Show who changed what, when, and in which record
+    #[command(after_help = "Example:\n  ocm memory history v0m3f1q2")]
+    History {
+        #[command(flatten)]
+        memory: Id,
+    },
+    /// Show concurrent values, or settle on one of them
+    #[command(after_help = "Example:\n  ocm memory conflicts v0m3f1q2 --take v0m3f1r8")]
+    Conflicts {
+        #[command(flatten)]
+        memory: Id,
+        /// Settle on the value that this record gave, by an edit
+        #[arg(long, value_name = "RECORD", value_parser = NonEmptyStringValueParser::new())]
+        take: Option<String>,
+    },
+    /// Check stored bytes, signatures and authority again; exits 6 if anything is wrong
+    #[command(after_help = "Example:\n  ocm memory verify v0m3f1q2 && echo sound")]
+    Verify {
+        #[command(flatten)]
+        memory: Id,
+    },
+}
+
+/// Which memory.
+#[derive(Debug, Args)]
+pub(super) struct Id {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
+    id: String,
+}
+
+impl Id {
+    fn path(&self, rest: &str) -> String {
+        format!("/v1/memories/{}{rest}", escaped(&self.id))
+    }
+}
+
+/// Which memories.
+#[derive(Debug, Args)]
+pub(super) struct Filters {
+    /// Of this space; `all` for every space [default: space.default]
+    #[arg(long, value_name = "ID")]
+    space: Option<String>,
+    /// Of this type
+    #[arg(long, value_name = "TYPE")]
+    r#type: Option<String>,
+    /// With this tag
+    #[arg(long)]
+    tag: Option<String>,
+    /// By this author
+    #[arg(long, value_name = "DID")]
+    author: Option<String>,
+    /// From this time on, as 2026-01-31T00:00:00Z
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Until this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
+    /// Whose title or text begins so
+    #[arg(long, value_name = "PREFIX")]
+    text: Option<String>,
+    /// How many at most, from 1 to 500 [default: 50]
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=500))]
+    limit: Option<u16>,
+    /// Where the list before ended
+    #[arg(long)]
+    cursor: Option<String>,
+    /// Not one page but all of them
+    #[arg(long, conflicts_with = "limit")]
+    all: bool,
+}
+
+/// `ocm memory …`.
+pub(super) fn run(command: Memory, context: &mut Context<'_, '_>) -> Result<Shown, Failure> {
+    let client = context.client()?;
+    Ok(match command {
+        Memory::Add { new, space } => {
+            let space = context.space(space)?;
+            let content = new.content(context.io.input)?;
+            let body = json!({ "space": space, "content": content });
+            let answer = client.post("/v1/memories", Some(&body))?;
+            Shown::answer(&answer, format!("added memory {}", field(answer.json(), "id")))
+        }
+        Memory::Get { memory } => {
+            let answer = client.get(&memory.path(""), &[])?;
+            Shown::answer(&answer, show::memory(answer.json()))
+        }
+        Memory::List(filters) => list(filters, &client, context)?,
+        Memory::Edit { memory, changes } => {
+            let patch = Json::Object(changes.patch(context.io.input)?);
+            let answer = client.patch(&memory.path(""), &patch)?;
+            Shown::answer(&answer, format!("edited memory {}", field(answer.json(), "id")))
+        }
+        Memory::History { memory } => {
+            let answer = client.get(&memory.path("/history"), &[])?;
+            Shown::answer(&answer, show::history(answer.items()))
+        }
+        Memory::Conflicts { memory, take: None } => {
+            let answer = client.get(&memory.path("/conflicts"), &[])?;
+            let shown = Shown::answer(&answer, show::conflicts(answer.items()));
+            if answer.items().is_empty() {
+                shown.note("there is no conflict")
+            } else {
+                shown.note("settle on a value with `ocm memory conflicts ID --take RECORD`")
+            }
+        }
+        Memory::Conflicts { memory, take: Some(record) } => {
+            let answer =
+                client.post(&memory.path("/conflicts"), Some(&json!({ "take": record })))?;
+            let left = answer.json()["conflicts"].as_u64().unwrap_or(0);
+            let people = format!("settled in memory {}", field(answer.json(), "id"));
+            let shown = Shown::answer(&answer, people);
+            if left > 0 { shown.note(format!("{left} more to settle")) } else { shown }
+        }
+        Memory::Verify { memory } => {
+            let answer = client.get(&memory.path(""), &[])?;
+            let (sound, people) = show::verified(answer.json());
+            let exit = if sound { Exit::Done } else { Exit::Wrong };
+            Shown::answer(&answer, people).exit(exit)
+        }
+    })
+}
+
+fn list(filters: Filters, client: &Client, context: &Context<'_, '_>) -> Result<Shown, Failure> {
+    let Filters { space, r#type, tag, author, since, until, text, limit, cursor, all } = filters;
+    let space = match space.as_deref() {
+        Some("all") => None,
+        _ => Some(context.space(space)?),
+    };
+    let limit = if all { Some(PAGE) } else { limit };
+    let mut query: Vec<(&str, String)> = [
+        ("space", space),
+        ("type", r#type),
+        ("tag", tag),
+        ("author", author),
+        ("since", since),
+        ("until", until),
+        ("text", text),
+        ("limit", limit.map(|limit| limit.to_string())),
+        ("cursor", cursor),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| value.map(|value| (name, value)))
+    .collect();
+    let answer = client.get("/v1/memories", &query)?;
+    if !all {
+        let shown = Shown::answer(&answer, show::list(answer.items()));
+        return Ok(match answer.json()["next"].as_str() {
+            Some(next) => shown.note(format!("there are more: --cursor {next}, or --all")),
+            None if answer.items().is_empty() => shown.note("no memory"),
+            None => shown,
+        });
+    }
+    let mut items = answer.items().to_vec();
+    let mut next = answer.json()["next"].as_str().map(str::to_owned);
+    while let Some(cursor) = next {
+        if items.len() >= MOST_LISTED {
+            return Err(Failure::Usage(format!(
+                "there are more than {MOST_LISTED} memories: narrow the list with --since, --type \
+                 or --tag, or go on from --cursor {cursor}"
+            )));
+        }
+        query.retain(|(name, _)| *name != "cursor");
+        query.push(("cursor", cursor.clone()));
+        let page = client.get("/v1/memories", &query)?;
+        items.extend_from_slice(page.items());
+        next = page.json()["next"].as_str().map(str::to_owned);
+        if page.items().is_empty() && next.is_some() || next.as_ref() == Some(&cursor) {
+            return Err(anyhow::anyhow!("the list does not go on after --cursor {cursor}").into());
+        }
+    }
+    let people = show::list(&items);
+    let whole = Map::from_iter([("items".into(), Json::Array(items)), ("next".into(), Json::Null)]);
+    Ok(Shown::value(&Json::Object(whole), people))
+}

@@ -1,0 +1,347 @@
+//! The command line: its tree of commands, and what each does with the node or without one.
+
+mod config;
+mod exit;
+mod memory;
+mod output;
+mod peer;
+mod space;
+mod status;
+mod sync;
+
+#[cfg(test)]
+mod tests;
+
+use std::ffi::OsString;
+use std::io::{IsTerminal as _, Read, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use self::exit::Failure;
+use self::output::{Shown, clean_lines, print_json};
+use crate::client::{Address, Client, TokenSource};
+use crate::config::{Config, Environment, Loaded, Overrides};
+use crate::runtime::NodeFlags;
+
+pub use exit::Exit;
+
+/// Our Collective Memory: a signed, offline-first logbook that belongs to the people in it.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ocm",
+    version,
+    arg_required_else_help = true,
+    disable_help_subcommand = true,
+    after_help = exit::HELP,
+    after_long_help = exit::HELP
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Print JSON, exactly what the API says
+    #[arg(long, global = true)]
+    json: bool,
+    /// The API of the node to speak to [default: api.listen of the configuration]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    api: Option<Address>,
+    /// How long the node may take to answer
+    #[arg(long, global = true, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    timeout: Duration,
+    /// Say more; twice for everything
+    #[arg(short, long, global = true, action = ArgAction::Count, conflicts_with = "logging.level")]
+    verbose: u8,
+    /// Say less: no messages beside data and errors
+    #[arg(
+        short, long, global = true, action = ArgAction::Count,
+        conflicts_with_all = ["verbose", "logging.level"]
+    )]
+    quiet: u8,
+}
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
+enum Command {
+    #[command(flatten)]
+    Configured(Configured),
+    /// The configuration: what holds, what is wrong, a file to begin with
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+}
+
+/// The commands that begin with loading the configuration.
+#[derive(Debug, Subcommand)]
+enum Configured {
+    /// Make an identity, a store and a personal space
+    #[command(after_help = "Example:\n  ocm init --identity-handle alice")]
+    Init,
+    /// Run the node
+    #[command(
+        after_help = "Example:\n  ocm node --seed-peers 192.0.2.7:8080\n\nIt is ready when it \
+                      prints `OCM node is ready`; SIGINT or SIGTERM stops it, a second one at once."
+    )]
+    Node {
+        /// Start although the store has lost records, and get them again from peers
+        #[arg(long)]
+        accept_loss: bool,
+    },
+    /// Ask whether the node lives (for container checks)
+    #[command(after_help = "Example:\n  ocm health --ready --timeout 2")]
+    Health {
+        /// Ask whether it is ready to serve; exits 6 if not
+        #[arg(long)]
+        ready: bool,
+    },
+    /// The identity that this node acts for
+    #[command(subcommand)]
+    Identity(status::Identity),
+    /// What the node is, and how it fares
+    #[command(after_help = "Example:\n  ocm status --json")]
+    Status,
+    /// Stop the node in good order
+    #[command(after_help = "Example:\n  ocm stop")]
+    Stop,
+    /// Memories: write, read, edit and check them
+    #[command(subcommand)]
+    Memory(memory::Memory),
+    /// Spaces: what is shared together, and with whom
+    #[command(subcommand)]
+    Space(space::Space),
+    /// The peers that are connected
+    #[command(after_help = "Example:\n  ocm peers")]
+    Peers,
+    /// Connect, measure and block peers
+    #[command(subcommand)]
+    Peer(peer::Peer),
+    /// Compare spaces with peers
+    #[command(subcommand)]
+    Sync(sync::Sync),
+    /// The records that were turned away lately, and why
+    #[command(after_help = "Example:\n  ocm refused")]
+    Refused,
+    /// What happens from now on, one event on a line
+    #[command(after_help = "Example:\n  ocm events --json | jq .event")]
+    Events {
+        /// Only what happens in this space
+        #[arg(long, value_name = "ID")]
+        space: Option<String>,
+    },
+}
+
+/// The streams that a command speaks through, and the passing of time.
+pub struct Io<'a> {
+    /// Standard input.
+    pub input: &'a mut dyn Read,
+    /// Standard output: data.
+    pub output: &'a mut dyn Write,
+    /// Standard error: messages.
+    pub errors: &'a mut dyn Write,
+    /// Whether people read the output at a terminal.
+    pub terminal: bool,
+    /// Lets time pass between two looks at something that is awaited.
+    pub pause: &'a mut dyn FnMut(Duration),
+}
+
+/// What a command works with.
+struct Context<'a, 'io> {
+    global: Global,
+    loaded: Loaded,
+    io: &'a mut Io<'io>,
+}
+
+impl Context<'_, '_> {
+    /// A client of the running node.
+    fn client(&self) -> Result<Client, Failure> {
+        let api = &self.loaded.config.api;
+        let address = match &self.global.api {
+            Some(address) => address.clone(),
+            None => Address::of_listener(api.listen)?,
+        };
+        let token = match &api.token {
+            Some(token) => TokenSource::Given(token.reveal().to_owned()),
+            None => TokenSource::of_data_dir(&self.loaded.config.data_dir),
+        };
+        Ok(Client::new(address, token, self.global.timeout))
+    }
+
+    /// The space that was named, else the one that the configuration names.
+    fn space(&self, named: Option<String>) -> Result<String, Failure> {
+        named.or_else(|| self.loaded.config.space.default.map(|id| id.to_string())).ok_or_else(
+            || {
+                Failure::Usage(
+                    "no space is named and none is the default: give --space ID (`ocm space list` \
+                     shows them), or set space.default in the configuration (OCM_SPACE_DEFAULT)"
+                        .into(),
+                )
+            },
+        )
+    }
+
+    /// Says something beside the data.
+    fn note(&mut self, note: &str) -> Result<(), Failure> {
+        if self.global.quiet == 0 {
+            writeln!(self.io.errors, "{}", clean_lines(note))?;
+        }
+        Ok(())
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let environment = Environment::of_process();
+    let (mut input, mut output, mut errors) =
+        (std::io::stdin(), std::io::stdout(), std::io::stderr());
+    let terminal = output.is_terminal();
+    let mut io = Io {
+        input: &mut input,
+        output: &mut output,
+        errors: &mut errors,
+        terminal,
+        pause: &mut std::thread::sleep,
+    };
+    run(std::env::args_os(), &environment, &mut io).into()
+}
+
+/// Runs a command line: `args` begins with the name of the program.
+pub fn run(
+    args: impl IntoIterator<Item = OsString>,
+    environment: &Environment,
+    io: &mut Io<'_>,
+) -> Exit {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error, io),
+    };
+    let json = cli.global.json;
+    match carry_out(cli, environment, io) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            let exit = failure.exit();
+            if exit != Exit::Done {
+                // Where standard error is gone too, only the exit code is left to tell.
+                let _ = if json {
+                    writeln!(io.errors, "{}", failure.to_json())
+                } else {
+                    writeln!(io.errors, "error: {}", clean_lines(&failure.to_string()))
+                };
+            }
+            exit
+        }
+    }
+}
+
+/// The help that was asked for, or what is wrong with the command line.
+fn explain(error: &clap::Error, io: &mut Io<'_>) -> Exit {
+    let text = error.render();
+    let text = if io.terminal { text.ansi().to_string() } else { text.to_string() };
+    // As above: only the exit code is left where nothing can be written.
+    if error.use_stderr() {
+        let _ = write!(io.errors, "{text}");
+        Exit::Usage
+    } else {
+        let _ = write!(io.output, "{text}");
+        Exit::Done
+    }
+}
+
+fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let Cli { mut global, command } = cli;
+    let level = match (global.verbose, global.quiet) {
+        (0, 0) => None,
+        (1, _) => Some("debug"),
+        (0, 1) => Some("warn"),
+        (0, _) => Some("error"),
+        _ => Some("trace"),
+    };
+    if let Some(level) = level {
+        global.overrides = global.overrides.set("logging.level", level);
+    }
+    match command {
+        Command::Config(command) => {
+            let shown = config::run(command, &global.overrides, environment)?;
+            print(&shown, &global, io)
+        }
+        Command::Configured(command) => {
+            let loaded = Config::load(&global.overrides, environment)?;
+            with_configuration(command, Context { global, loaded, io })
+        }
+    }
+}
+
+fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Result<Exit, Failure> {
+    let runs_the_node = matches!(command, Configured::Node { .. });
+    if context.global.verbose > 0 && !runs_the_node {
+        trace_requests();
+    }
+    let shown = match command {
+        Configured::Node { accept_loss } => {
+            crate::runtime::run(&context.loaded, NodeFlags { accept_loss })?;
+            return Ok(Exit::Done);
+        }
+        Configured::Events { space } => return sync::events(space.as_deref(), &mut context),
+        Configured::Init => status::init(&context.loaded)?,
+        Configured::Identity(status::Identity::Show) => status::identity(&context.loaded)?,
+        Configured::Health { ready } => status::health(&context, ready)?,
+        Configured::Status => status::status(&context)?,
+        Configured::Stop => status::stop(&context)?,
+        Configured::Memory(command) => memory::run(command, &mut context)?,
+        Configured::Space(command) => space::run(command, &mut context)?,
+        Configured::Peers => peer::list(&context)?,
+        Configured::Peer(command) => peer::run(command, &context)?,
+        Configured::Sync(command) => sync::run(command, &mut context)?,
+        Configured::Refused => status::refused(&context)?,
+    };
+    let Context { global, io, .. } = context;
+    print(&shown, &global, io)
+}
+
+fn print(shown: &Shown, global: &Global, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let written = if global.json {
+        writeln!(io.output, "{}", print_json(&shown.json, io.terminal))
+    } else {
+        io.output.write_all(shown.people.as_bytes())
+    };
+    let written = written.and_then(|()| io.output.flush());
+    match written {
+        // What was found out holds, whether or not anyone reads it.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(shown.exit),
+        written => written?,
+    }
+    if !global.json && global.quiet == 0 {
+        for note in &shown.notes {
+            writeln!(io.errors, "{}", clean_lines(note))?;
+        }
+    }
+    Ok(shown.exit)
+}
+
+/// Shows each request on standard error.
+fn trace_requests() {
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .with_env_filter("ocm=debug")
+        .finish();
+    // A process that has a subscriber already keeps it.
+    let _ = tracing::subscriber::set_global_default(subscriber);
+}
+
+/// A span of time in seconds, from a millisecond to a day.
+fn seconds(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.001..=86_400.0).contains(&seconds) => {
+            Ok(Duration::from_secs_f64(seconds))
+        }
+        _ => Err("expected a number of seconds from 0.001 to 86400".into()),
+    }
+}

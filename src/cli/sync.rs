@@ -1,0 +1,163 @@
+//! Comparing spaces with peers, and the live feed.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use clap::Subcommand;
+use serde_json::{Map, Value as Json};
+
+use super::Context;
+use super::exit::{Exit, Failure};
+use super::output::{Shown, clean, count, field, print_json, short_end, short_id, table, time};
+use crate::client::{Answer, Client};
+
+/// How often a wait looks again.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// The commands on comparisons.
+#[derive(Debug, Subcommand)]
+pub(super) enum Sync {
+    /// Show how each space compared with each connected peer; exits 6 where they differ
+    #[command(after_help = "Example:\n  ocm sync status --wait-equal 30")]
+    Status {
+        /// Only this space
+        #[arg(long, value_name = "ID")]
+        space: Option<String>,
+        /// Compare, until a comparison made from now on finds each peer equal; exits 7 if none does in time
+        #[arg(long, value_name = "SECONDS", value_parser = super::seconds)]
+        wait_equal: Option<Duration>,
+    },
+    /// Compare with every peer now
+    #[command(after_help = "Example:\n  ocm sync now")]
+    Now {
+        /// Only this space
+        #[arg(long, value_name = "ID")]
+        space: Option<String>,
+    },
+}
+
+/// `ocm sync …`.
+pub(super) fn run(command: Sync, context: &mut Context<'_, '_>) -> Result<Shown, Failure> {
+    let client = context.client()?;
+    match command {
+        Sync::Now { space } => {
+            let answer = compare(&client, space.as_deref())?;
+            let sessions = answer.json()["sessions"].as_u64().unwrap_or(0);
+            let begun = count(sessions, "comparison begins", "comparisons begin");
+            Ok(Shown::answer(&answer, begun))
+        }
+        Sync::Status { space, wait_equal: None } => {
+            let answer = parities(&client, space.as_deref())?;
+            let differs = answer.items().iter().any(|row| row["state"] == "differs");
+            let exit = if differs { Exit::Wrong } else { Exit::Done };
+            let shown = Shown::answer(&answer, rows(&answer)).exit(exit);
+            Ok(if answer.items().is_empty() {
+                shown.note("no connected peer shares a space; see `ocm peers`")
+            } else {
+                shown
+            })
+        }
+        Sync::Status { space, wait_equal: Some(wait) } => {
+            await_equal(&client, space.as_deref(), wait, context)
+        }
+    }
+}
+
+fn parities(client: &Client, space: Option<&str>) -> Result<Answer, Failure> {
+    let query: Vec<_> = space.map(|space| ("space", space.to_owned())).into_iter().collect();
+    Ok(client.get("/v1/sync", &query)?)
+}
+
+fn compare(client: &Client, space: Option<&str>) -> Result<Answer, Failure> {
+    let body = space.map(|space| ("space".to_owned(), space.into()));
+    Ok(client.post("/v1/sync", Some(&Json::Object(Map::from_iter(body))))?)
+}
+
+/// Each comparison by space and peer, with its time.
+fn times(answer: &Answer) -> BTreeMap<(String, String), String> {
+    let rows = answer.items().iter();
+    rows.map(|row| ((field(row, "space"), field(row, "peer_id")), field(row, "at"))).collect()
+}
+
+fn await_equal(
+    client: &Client,
+    space: Option<&str>,
+    wait: Duration,
+    context: &mut Context<'_, '_>,
+) -> Result<Shown, Failure> {
+    let end = Instant::now() + wait;
+    // A result from before says nothing of what was written since.
+    let before = times(&parities(client, space)?);
+    loop {
+        compare(client, space)?;
+        let answer = parities(client, space)?;
+        let now = times(&answer);
+        let stale = now.iter().any(|(which, at)| before.get(which) == Some(at));
+        let equal = answer.items().iter().all(|row| row["state"] == "equal");
+        if equal && !stale && !now.is_empty() {
+            return Ok(Shown::answer(&answer, rows(&answer)));
+        }
+        if Instant::now() >= end {
+            let shown = Shown::answer(&answer, rows(&answer)).exit(Exit::TimedOut);
+            let why = if now.is_empty() {
+                "no connected peer shares a space; see `ocm peers`"
+            } else if equal {
+                "what is shown was compared before, and a peer has not answered since"
+            } else {
+                "not every peer is equal; the cause stands beside it"
+            };
+            let note = format!("timed out after {} s: {why}", wait.as_secs_f64());
+            return Ok(shown.note(note));
+        }
+        (context.io.pause)(LOOK);
+    }
+}
+
+fn rows(answer: &Answer) -> String {
+    let stored = |side: &Json| match (side["authority"].as_u64(), side["content"].as_u64()) {
+        (Some(authority), Some(content)) => {
+            let missing = side["missing_bodies"].as_u64().filter(|missing| *missing > 0);
+            let missing = missing
+                .map(|n| format!(" ({} missing)", count(n, "body", "bodies")))
+                .unwrap_or_default();
+            format!("{authority}+{content}{missing}")
+        }
+        _ => String::new(),
+    };
+    let rows = answer.items().iter().map(|row| {
+        let name = field(row, "name");
+        let equal_since = &row["equal_since"];
+        [
+            if name.is_empty() { short_id(&field(row, "space")) } else { name },
+            short_end(&field(row, "peer_id")),
+            field(row, "state"),
+            stored(&row["ours"]),
+            stored(&row["theirs"]),
+            time(if equal_since.is_null() { &row["at"] } else { equal_since }),
+            field(row, "cause"),
+        ]
+    });
+    let head = ["SPACE", "PEER", "PARITY", "OURS", "THEIRS", "SINCE", "CAUSE"];
+    table(head, rows.collect())
+}
+
+/// `ocm events`.
+pub(super) fn events(space: Option<&str>, context: &mut Context<'_, '_>) -> Result<Exit, Failure> {
+    let client = context.client()?;
+    for event in client.events(space)? {
+        let event = event?;
+        let number = event.number.map(|number| number.to_string()).unwrap_or_default();
+        let data = print_json(&event.data.to_string(), false);
+        let line = if context.global.json {
+            print_json(&event.to_json().to_string(), false)
+        } else {
+            clean(&format!("{} {number} {data}", event.name))
+        };
+        writeln!(context.io.output, "{line}")?;
+        context.io.output.flush()?;
+        if event.name == "lagged" {
+            context.note("some events were lost: this listener is slower than the node")?;
+        }
+    }
+    Err(Failure::Ended(format!("the node at {} ended the feed: it is stopping", client.address())))
+}

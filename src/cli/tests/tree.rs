@@ -1,0 +1,87 @@
+//! The tree of commands, its help and its flags; the configuration.
+
+use std::path::Path;
+
+use clap::CommandFactory as _;
+use serde_json::Value as Json;
+
+use super::Person;
+use crate::cli::{Cli, Exit};
+
+#[test]
+fn the_tree_of_commands_is_sound() {
+    Cli::command().debug_assert();
+}
+
+#[test]
+fn every_command_has_an_example_and_the_help_tells_exit_codes() {
+    fn walk(command: &clap::Command, path: &str) {
+        for sub in command.get_subcommands() {
+            let path = format!("{path} {}", sub.get_name());
+            if sub.has_subcommands() {
+                walk(sub, &path);
+                continue;
+            }
+            let help = sub.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("Example") && help.contains(&path), "{path} has no example");
+        }
+    }
+    let command = Cli::command();
+    walk(&command, "ocm");
+    let ran = Person::new().run_with(&["--help"], b"");
+    assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Done, ""));
+    assert!(ran.out.contains("Exit codes:") && ran.out.contains("7  timed out"), "{}", ran.out);
+    assert!(!ran.out.contains('\u{1b}'));
+}
+
+#[test]
+fn a_misspelt_command_is_corrected() {
+    let ran = Person::new().run_with(&["memroy", "list"], b"");
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.errors.contains("'memory'"), "{}", ran.errors);
+}
+
+#[test]
+fn the_configuration_is_shown_checked_and_begun_without_a_node() {
+    let person = Person::new().set("OCM_NETWORK_PORT", "9001");
+    let ran = person.run_with(&["config", "show", "--origin"], b"");
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.errors);
+    let line = ran.out.lines().find(|line| line.starts_with("network.port = 9001")).unwrap();
+    assert!(line.ends_with("# environment OCM_NETWORK_PORT"), "{line}");
+    let ran = person.run_with(&["config", "show", "--json"], b"");
+    assert!(serde_json::from_str::<Json>(&ran.out).unwrap()["items"].is_array());
+
+    let ran = person.run_with(&["config", "init"], b"");
+    let file = person.dir.path().join("ocm.toml");
+    assert_eq!((ran.exit, ran.out), (Exit::Done, format!("wrote {}\n", file.display())));
+    let ran = person.run_with(&["config", "check"], b"");
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.errors);
+    assert!(ran.out.contains(&file.display().to_string()));
+    let ran = person.run_with(&["config", "init"], b"");
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.errors.contains("exists and is not overwritten"), "{}", ran.errors);
+
+    let ran = person.run_with(&["config", "check", "--set", "network.prot=1"], b"");
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.errors.contains("network.port"), "{}", ran.errors);
+    let named = person.dir.path().join("other.toml");
+    let ran = person.run_with(&["--config", named.to_str().unwrap(), "config", "init"], b"");
+    assert!(ran.exit == Exit::Done && Path::new(&named).exists(), "{}", ran.errors);
+}
+
+#[test]
+fn flags_that_contradict_or_make_no_sense_are_refused() {
+    for args in [
+        &["status", "-v", "-q"][..],
+        &["status", "--timeout", "0"],
+        &["status", "--api", "https://node:1"],
+        &["memory", "list", "--limit", "501"],
+        &["memory", "get", ""],
+        &["memory", "add", "--content", "{}", "--file", "-"],
+    ] {
+        assert_eq!(Person::new().run_with(args, b"").exit, Exit::Usage, "{args:?}");
+    }
+    let ran = Person::new().set("OCM_API_LISTEN", "127.0.0.1:0").run_with(&["status"], b"");
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.errors.contains("--api"), "{}", ran.errors);
+}
