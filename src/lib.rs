@@ -1,7 +1,51 @@
-//! OCM, Our Collective Memory.
+//! OCM, Our Collective Memory: a signed, offline-first logbook that belongs to the people in it.
+//!
+//! This crate is the shell: it moves bytes. What is decided is decided in the crates under
+//! `protocols/`, and what goes over the wire is specified in `protocols/README.md`.
+//!
+//! ```text
+//!  cli ─▶ client ─HTTP─▶ api ─▶ handle ◀─ runtime ─▶ network   libp2p, discovery
+//!                         └──▶ views ─┘        │ ├─▶ store     sled, one writer thread
+//!                                              │ └─▶ telemetry
+//!                                              └─▶ ocm-node    the core: handle(input, now) → outputs
+//! ```
+//!
+//! # What holds
+//!
+//! - **The core decides, the shell acts.** No module here judges a record, a peer's right or a
+//!   set's equality. [`runtime`] gives the core what happened and carries out what it says, in
+//!   order.
+//! - **One loop.** One task owns the core and the network; it never blocks, never reads a file,
+//!   never verifies a batch of signatures. Three actors (loop, store thread, HTTP side) and three
+//!   bounded queues are all there is.
+//! - **Durable before promised.** A success that leaves this process, over HTTP or to a peer, is
+//!   preceded by a sync of the disk ([`store`]).
+//! - **Reads go straight to the store**, through [`handle::Handle::reader`], and see what is durable
+//!   and nothing else. They never pass the loop.
+//! - **A view can be thrown away.** [`views`] writes rows that lists read; each can be rendered again
+//!   from the records, and is when they change.
+//! - **`network`, `store` and `api` do not import one another.** [`runtime`] composes them;
+//!   [`handle`] is the one seam between the loop and whoever asks.
+//! - **Everything queued is bounded**, and says in its documentation what happens when it is full.
+//! - **A write error ends the process.** The store is poisoned by the first; the next start is the
+//!   recovery.
+//!
+//! # What is absent
+//!
+//! There is no server role, no leader, no schema migration of records, no code that arrives over
+//! the network and is run, no unsafe code, and no second way for a record to get in.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod api;
+pub mod cli;
+pub mod client;
 pub mod config;
+pub mod doctor;
+pub mod handle;
+pub mod identity;
+pub mod invitation;
 pub mod network;
+pub mod runtime;
 pub mod store;
 pub mod telemetry;
+pub mod views;

@@ -1,0 +1,253 @@
+//! `ocm doctor`: what is wrong with this node, why, and what to do.
+//!
+//! Each check looks at one thing and says one line. It works with the node running or stopped: what
+//! a running node holds (its ports, its store) is asked of the node.
+
+use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+
+use crate::config::{Backend, Config};
+use crate::identity;
+use crate::store::{LockError, OpenError, OpenOptions, Store, Unobserved, disk_free};
+
+/// Bytes of free disk below which the node is about to fail.
+const DISK_FAULT: u64 = 100 * 1024 * 1024;
+/// Bytes of free disk below which the owner should look after it.
+const DISK_WARNING: u64 = 1024 * 1024 * 1024;
+/// Milliseconds since the Unix epoch of 2025-01-01: no clock that is right shows less.
+const CLOCK_FLOOR_MS: u128 = 1_735_689_600_000;
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing to do.
+    Ok,
+    /// It works, and may not for long.
+    Warning,
+    /// It does not work.
+    Fault,
+}
+
+/// What one check found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub check: &'static str,
+    /// How it is.
+    pub state: State,
+    /// What was found: the cause, where something is wrong.
+    pub text: String,
+    /// What to do about it.
+    pub remedy: Option<String>,
+}
+
+impl Finding {
+    fn ok(check: &'static str, text: impl Into<String>) -> Self {
+        Self { check, state: State::Ok, text: text.into(), remedy: None }
+    }
+
+    fn warning(check: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (text, remedy) = (text.into(), Some(remedy.into()));
+        Self { check, state: State::Warning, text, remedy }
+    }
+
+    fn fault(check: &'static str, text: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let (text, remedy) = (text.into(), Some(remedy.into()));
+        Self { check, state: State::Fault, text, remedy }
+    }
+}
+
+/// What a running node said of itself, as far as the checks need it.
+#[derive(Debug, Clone, Default)]
+pub struct RunningNode {
+    /// Peers connected.
+    pub peers: u64,
+    /// Sources of addresses: name, state (`off`, `ok`, `failed`), detail.
+    pub sources: Vec<(String, String, String)>,
+}
+
+/// Looks at everything. `running` is what the node said, when one runs on this data directory.
+#[must_use]
+pub fn examine(config: &Config, running: Option<&RunningNode>) -> Vec<Finding> {
+    let mut findings = vec![
+        check_keys(config),
+        check_clock(SystemTime::now(), newest_file(&config.data_dir)),
+        check_disk(&config.data_dir, disk_free(&config.data_dir).ok()),
+        check_store(config, running.is_some()),
+    ];
+    findings.extend(check_ports(config, running.is_some()));
+    findings.extend(check_peers(config, running));
+    findings
+}
+
+fn check_keys(config: &Config) -> Finding {
+    match identity::load(config) {
+        Ok(keys) => Finding::ok("keys", format!("speaks as {}", identity::did(&keys))),
+        Err(error) => {
+            // The message of each error ends with its remedy, after a colon.
+            let text = error.to_string();
+            let remedy = match text.rsplit_once(": ") {
+                Some((_, remedy)) => remedy.to_owned(),
+                None => "see the message".to_owned(),
+            };
+            Finding::fault("keys", text, remedy)
+        }
+    }
+}
+
+fn check_clock(now: SystemTime, newest: Option<SystemTime>) -> Finding {
+    let since = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis());
+    let remedy = "set the clock, by hand or by NTP (`timedatectl set-ntp true`)";
+    if since < CLOCK_FLOOR_MS {
+        return Finding::fault("clock", "the clock shows a time before 2025", remedy);
+    }
+    match newest.and_then(|newest| newest.duration_since(now).ok()) {
+        Some(ahead) if ahead.as_secs() > 600 => Finding::fault(
+            "clock",
+            format!(
+                "the clock was set back: this node wrote a file {} minutes ahead of it",
+                ahead.as_secs() / 60
+            ),
+            remedy,
+        ),
+        _ => Finding::ok("clock", "plausible, and not set back"),
+    }
+}
+
+/// The last time that anything in the data directory was written.
+fn newest_file(data_dir: &Path) -> Option<SystemTime> {
+    let entries = std::fs::read_dir(data_dir).ok()?;
+    entries.filter_map(|entry| entry.ok()?.metadata().ok()?.modified().ok()).max()
+}
+
+fn check_disk(data_dir: &Path, free: Option<u64>) -> Finding {
+    let place = data_dir.display();
+    let Some(free) = free else {
+        return Finding::fault(
+            "disk",
+            format!("{place} cannot be looked at"),
+            "run `ocm init`, or point data_dir (OCM_DATA_DIR) at a directory of yours",
+        );
+    };
+    let text = format!("{} MiB free for {place}", free / (1024 * 1024));
+    let remedy = "make room, or move the data directory to a larger disk";
+    match free {
+        _ if free < DISK_FAULT => Finding::fault("disk", text, remedy),
+        _ if free < DISK_WARNING => Finding::warning("disk", text, remedy),
+        _ => Finding::ok("disk", text),
+    }
+}
+
+fn check_store(config: &Config, running: bool) -> Finding {
+    if config.database.backend == Backend::Memory {
+        return Finding::warning(
+            "store",
+            "records are kept in memory and gone when the node stops",
+            "set database.backend (OCM_DATABASE_BACKEND) to sled",
+        );
+    }
+    let path = &config.database.path;
+    if running {
+        return Finding::ok("store", format!("{} is open in the running node", path.display()));
+    }
+    if !path.exists() {
+        return Finding::fault(
+            "store",
+            format!("there is none at {}", path.display()),
+            "run `ocm init`",
+        );
+    }
+    match Store::open(path, OpenOptions::default(), Arc::new(Unobserved)) {
+        Ok(opened) if opened.gaps.is_empty() => Finding::ok(
+            "store",
+            format!("{} records, all of them read", opened.frontier.records.records),
+        ),
+        Ok(opened) => Finding::fault(
+            "store",
+            format!("{} parts of {} cannot be read", opened.gaps.len(), path.display()),
+            "restore a backup, or start once with `ocm node --accept-loss` and let peers fill in",
+        ),
+        Err(OpenError::Lock(error @ LockError::Held { .. })) => Finding::fault(
+            "store",
+            error.to_string(),
+            "stop that process, or check api.listen (OCM_API_LISTEN) if it is this node",
+        ),
+        Err(error) => Finding::fault(
+            "store",
+            error.to_string(),
+            "restore a backup, or start once with `ocm node --accept-loss` and let peers fill in",
+        ),
+    }
+}
+
+fn check_ports(config: &Config, running: bool) -> Vec<Finding> {
+    if running {
+        return vec![Finding::ok("ports", "held by the running node")];
+    }
+    let bind = config.network.bind_address;
+    let mut findings = Vec::new();
+    if config.network.enable_network_calls {
+        let port = config.network.port;
+        if config.network.tcp {
+            findings.push(port_free("TCP", bind, port, "network.port (OCM_NETWORK_PORT)"));
+        }
+        if config.network.quic {
+            findings.push(port_free("UDP", bind, port, "network.port (OCM_NETWORK_PORT)"));
+        }
+    }
+    let api: SocketAddr = config.api.listen;
+    findings.push(port_free("TCP", api.ip(), api.port(), "api.listen (OCM_API_LISTEN)"));
+    findings
+}
+
+fn port_free(protocol: &str, ip: IpAddr, port: u16, key: &str) -> Finding {
+    let address = SocketAddr::new(ip, port);
+    let bound = match protocol {
+        "TCP" => TcpListener::bind(address).map(drop),
+        _ => UdpSocket::bind(address).map(drop),
+    };
+    match bound {
+        Ok(()) => Finding::ok("ports", format!("{protocol} {address} is free")),
+        Err(error) => Finding::fault(
+            "ports",
+            format!("{protocol} {address} cannot be used: {error}"),
+            format!("stop what holds it, or set {key} to a free one"),
+        ),
+    }
+}
+
+fn check_peers(config: &Config, running: Option<&RunningNode>) -> Vec<Finding> {
+    if !config.network.enable_network_calls {
+        return vec![Finding::warning(
+            "peers",
+            "the network is switched off",
+            "set network.enable_network_calls (OCM_ENABLE_NETWORK_CALLS) to true",
+        )];
+    }
+    let Some(node) = running else {
+        return vec![Finding::warning("peers", "the node is not running", "start it: `ocm node`")];
+    };
+    let mut findings = vec![if node.peers == 0 {
+        Finding::warning(
+            "peers",
+            "isolated: no peer is connected",
+            "give an address with `ocm peer connect ADDRESS`, or set network.seed_peers \
+             (OCM_SEED_PEERS)",
+        )
+    } else {
+        Finding::ok("peers", format!("{} connected", node.peers))
+    }];
+    for (name, state, detail) in &node.sources {
+        let text = format!("{name}: {detail}");
+        findings.push(match state.as_str() {
+            "failed" => Finding::fault("peers", text, "mend it, or switch that source off"),
+            _ => Finding::ok("peers", text),
+        });
+    }
+    findings
+}

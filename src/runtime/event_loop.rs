@@ -1,0 +1,411 @@
+//! The one loop: it carries what happens to the core, and what the core decides to the world.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use ocm_discovery::PeerId;
+use ocm_node::storage::{Batch, ReadError};
+use ocm_node::{
+    BatchId, CommandError, GossipVerdict, Input, JobId, Node, Output, Reply, RequestId, Ticket,
+};
+use ocm_record::{SignedRecord, VerifiedRecord, VerifyError, verify_batch};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+
+use super::status;
+use crate::handle::{Job, Numbered, SharedReader, Status};
+use crate::network::{
+    ChannelId, GossipId, Network, NetworkEvent, RequestId as NetworkRequest, TOPIC_PREFIX, Verdict,
+};
+use crate::store::{Ack, AckSender, Store, SubmitError};
+use crate::telemetry::metrics::{self, Metrics};
+
+/// How often what is shown of the node is made anew at least, while something changes.
+const SHOW_EVERY: Duration = Duration::from_millis(50);
+/// How often it is made anew in any case: round trips and ages move by themselves.
+const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// Why the loop ended.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum LoopError {
+    /// The store cannot be read.
+    #[error("{0}; restart the node, and run `ocm doctor` if this happens again")]
+    Read(#[from] ReadError),
+    /// A write failed.
+    #[error("{0}")]
+    Write(String),
+}
+
+type Verified = (JobId, Vec<Result<VerifiedRecord, VerifyError>>);
+
+/// What an acknowledgement of the store is for.
+enum Submitted {
+    Core(BatchId),
+    Rows(oneshot::Sender<Result<(), String>>),
+}
+
+/// The loop's state.
+pub(super) struct EventLoop {
+    pub(super) node: Node,
+    pub(super) network: Option<Network>,
+    pub(super) metrics: Metrics,
+    store: Arc<Store>,
+    reader: SharedReader,
+    jobs: mpsc::Receiver<Job>,
+    acks: (AckSender, mpsc::UnboundedReceiver<Ack>),
+    verified: (mpsc::UnboundedSender<Verified>, mpsc::UnboundedReceiver<Verified>),
+    submitted: BTreeMap<u64, Submitted>,
+    next_ticket: u64,
+    /// Batches that found the store's queue full.
+    backlog: VecDeque<(u64, Batch)>,
+    replies: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
+    requests: HashMap<NetworkRequest, RequestId>,
+    messages: BTreeMap<u64, (GossipId, PeerId)>,
+    pub(super) pings: HashMap<NetworkRequest, super::networking::Ping>,
+    status: watch::Sender<Arc<Status>>,
+    feed: broadcast::Sender<Arc<Numbered>>,
+    events: u64,
+    shown: Instant,
+    stale: bool,
+}
+
+/// The loop's ends of the queues.
+pub(super) struct Ends {
+    pub(super) jobs: mpsc::Receiver<Job>,
+    pub(super) status: watch::Sender<Arc<Status>>,
+    pub(super) feed: broadcast::Sender<Arc<Numbered>>,
+}
+
+impl EventLoop {
+    pub(super) fn new(
+        node: Node,
+        network: Option<Network>,
+        store: Arc<Store>,
+        metrics: Metrics,
+        ends: Ends,
+    ) -> Self {
+        let reader: SharedReader = Arc::new(store.reader());
+        Self {
+            node,
+            network,
+            metrics,
+            store,
+            reader,
+            jobs: ends.jobs,
+            acks: mpsc::unbounded_channel(),
+            verified: mpsc::unbounded_channel(),
+            submitted: BTreeMap::new(),
+            next_ticket: 0,
+            backlog: VecDeque::new(),
+            replies: BTreeMap::new(),
+            requests: HashMap::new(),
+            messages: BTreeMap::new(),
+            pings: HashMap::new(),
+            status: ends.status,
+            feed: ends.feed,
+            events: 0,
+            shown: Instant::now(),
+            stale: true,
+        }
+    }
+
+    /// Runs until told to stop, by `stop` or by a command.
+    pub(super) async fn run(
+        mut self,
+        first: Vec<Output>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Network>, LoopError> {
+        self.carry_out(first)?;
+        let mut stop = std::pin::pin!(stop);
+        let mut refresh = tokio::time::interval(REFRESH_EVERY);
+        refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let open = self.backlog.is_empty();
+            let wake = self.next_wake();
+            tokio::select! {
+                () = &mut stop => break,
+                Some(ack) = self.acks.1.recv() => self.acknowledged(ack)?,
+                Some((job, results)) = self.verified.1.recv() => {
+                    self.handle(Input::Verified { job, results })?;
+                }
+                job = self.jobs.recv(), if open => match job {
+                    Some(Job::Stop) | None => break,
+                    Some(job) => self.job(job)?,
+                },
+                event = next_event(&mut self.network), if open => self.network_event(event)?,
+                () = tokio::time::sleep(wake) => self.handle(Input::Tick)?,
+                _ = refresh.tick() => self.show(true),
+            }
+            if self.stale && self.shown.elapsed() >= SHOW_EVERY {
+                self.show(false);
+            }
+        }
+        Ok(self.network)
+    }
+
+    fn next_wake(&self) -> Duration {
+        let now = now_ms();
+        let core =
+            self.node.next_deadline().map(|at| Duration::from_millis(at.saturating_sub(now)));
+        let show = self.stale.then_some(SHOW_EVERY);
+        // One millisecond at least: a deadline in this millisecond is not to spin.
+        [core, show]
+            .into_iter()
+            .flatten()
+            .min()
+            .unwrap_or(REFRESH_EVERY)
+            .max(Duration::from_millis(1))
+    }
+
+    /// Gives the core an input and carries out what it decides.
+    pub(super) fn handle(&mut self, input: Input) -> Result<(), LoopError> {
+        let outputs = self.node.handle(input, now_ms(), &*self.reader)?;
+        self.carry_out(outputs)
+    }
+
+    fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), LoopError> {
+        self.stale |= !outputs.is_empty();
+        if outputs.iter().any(|output| matches!(output, Output::Reply { .. })) {
+            // Whoever hears the reply is to see its effect.
+            self.show(false);
+        }
+        for output in outputs {
+            self.carry_out_one(output)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out_one(&mut self, output: Output) -> Result<(), LoopError> {
+        match output {
+            Output::Commit { batch, writes } => self.submit(Submitted::Core(batch), writes)?,
+            Output::Verify { job, records } => self.verify(job, records),
+            Output::Reply { ticket, result } => {
+                if let Some(reply) = self.replies.remove(&ticket) {
+                    // Whoever asked may have gone; the record is written all the same.
+                    let _ = reply.send(result);
+                }
+            }
+            Output::Send { peer, request, bytes } => match &mut self.network {
+                Some(network) => {
+                    self.metrics.sync_bytes(metrics::Direction::Sent, bytes.len() as u64);
+                    let sent = network.request(peer, bytes);
+                    self.requests.insert(sent, request);
+                }
+                None => {
+                    let reason = "the network is switched off".to_owned();
+                    return self.handle(Input::RequestFailed { request, reason });
+                }
+            },
+            Output::Respond { channel, bytes } => {
+                self.metrics.sync_bytes(metrics::Direction::Sent, bytes.len() as u64);
+                if let Some(network) = &mut self.network
+                    && let Err(error) = network.respond(ChannelId(channel), bytes)
+                {
+                    tracing::debug!(%error, "a response was not sent");
+                }
+            }
+            Output::Judge { message, gossip } => {
+                if let (Some(network), Some((id, peer))) =
+                    (&mut self.network, self.messages.remove(&message))
+                {
+                    let verdict = match gossip {
+                        GossipVerdict::Accept => Verdict::Accept,
+                        GossipVerdict::Ignore => Verdict::Ignore,
+                        GossipVerdict::Reject => Verdict::Reject,
+                    };
+                    network.verdict(id, peer, verdict);
+                }
+            }
+            Output::Subscribe(space) => {
+                if let Some(network) = &mut self.network
+                    && let Err(error) = network.subscribe(&topic(&space))
+                {
+                    tracing::warn!(%space, %error, "the space travels without gossip");
+                }
+            }
+            Output::Publish { space, bytes } => {
+                if let Some(network) = &mut self.network {
+                    match network.publish(&topic(&space), bytes) {
+                        Ok(published) => tracing::trace!(%space, ?published, "published"),
+                        Err(error) => tracing::debug!(%space, %error, "not published"),
+                    }
+                }
+            }
+            Output::Disconnect { peer, reason } => {
+                tracing::warn!(%peer, %reason, "disconnecting");
+                if let Some(network) = &mut self.network {
+                    network.disconnect(peer);
+                }
+            }
+            Output::Event(event) => self.tell(event),
+        }
+        Ok(())
+    }
+
+    fn tell(&mut self, event: ocm_node::Event) {
+        status::observe(&self.metrics, &event);
+        self.events += 1;
+        // Nobody may be listening.
+        let _ = self.feed.send(Arc::new(Numbered { number: self.events, at_ms: now_ms(), event }));
+    }
+
+    fn verify(&self, job: JobId, records: Vec<SignedRecord>) {
+        let done = self.verified.0.clone();
+        tokio::task::spawn_blocking(move || {
+            // The loop may have ended.
+            let _ = done.send((job, verify_batch(records)));
+        });
+    }
+
+    fn submit(&mut self, what: Submitted, batch: Batch) -> Result<(), LoopError> {
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        self.submitted.insert(ticket, what);
+        self.backlog.push_back((ticket, batch));
+        self.drain()
+    }
+
+    /// Hands waiting batches to the store, in their order, as far as its queue has room.
+    fn drain(&mut self) -> Result<(), LoopError> {
+        while let Some((ticket, batch)) = self.backlog.pop_front() {
+            match self.store.submit(ticket, batch, &self.acks.0) {
+                Ok(()) => {}
+                Err(SubmitError::Full { batch, .. }) => {
+                    self.backlog.push_front((ticket, *batch));
+                    break;
+                }
+                Err(error) => return Err(LoopError::Write(error.to_string())),
+            }
+        }
+        Ok(())
+    }
+
+    fn acknowledged(&mut self, ack: Ack) -> Result<(), LoopError> {
+        let submitted = self.submitted.remove(&ack.ticket);
+        let commit = ack.result.map_err(|poisoned| LoopError::Write(poisoned.to_string()))?;
+        tracing::trace!(commit, "durable");
+        self.drain()?;
+        match submitted {
+            Some(Submitted::Core(batch)) => self.handle(Input::Committed(batch)),
+            Some(Submitted::Rows(done)) => {
+                let _ = done.send(Ok(()));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn job(&mut self, job: Job) -> Result<(), LoopError> {
+        match job {
+            Job::Core(command, reply) => {
+                self.next_ticket += 1;
+                let ticket = self.next_ticket;
+                self.replies.insert(ticket, reply);
+                self.handle(Input::Command { ticket, command })
+            }
+            Job::Network(command, reply) => {
+                self.network_command(command, reply);
+                Ok(())
+            }
+            Job::Rows(rows, done) => self.submit(Submitted::Rows(done), rows),
+            Job::Stop => Ok(()),
+        }
+    }
+
+    fn network_event(&mut self, event: NetworkEvent) -> Result<(), LoopError> {
+        match event {
+            NetworkEvent::Connected { peer } => {
+                tracing::info!(%peer, "connected");
+                self.handle(Input::Connected(peer))
+            }
+            NetworkEvent::Disconnected { peer } => {
+                tracing::info!(%peer, "disconnected");
+                self.handle(Input::Disconnected(peer))
+            }
+            NetworkEvent::Request { peer, channel, bytes } => {
+                self.metrics.sync_bytes(metrics::Direction::Received, bytes.len() as u64);
+                self.handle(Input::Request { peer, channel: channel.0, bytes })
+            }
+            NetworkEvent::Response { request, bytes, .. } => {
+                self.metrics.sync_bytes(metrics::Direction::Received, bytes.len() as u64);
+                match self.requests.remove(&request) {
+                    Some(request) => self.handle(Input::Response { request, bytes }),
+                    None => {
+                        self.ping_answered(request, true);
+                        Ok(())
+                    }
+                }
+            }
+            NetworkEvent::RequestFailed { request, peer, reason } => {
+                tracing::debug!(%peer, %reason, "a request failed");
+                match self.requests.remove(&request) {
+                    Some(request) => {
+                        let reason = reason.to_string();
+                        self.handle(Input::RequestFailed { request, reason })
+                    }
+                    None => {
+                        self.ping_answered(request, false);
+                        Ok(())
+                    }
+                }
+            }
+            NetworkEvent::Gossip { peer, message_id, topic, data } => {
+                let began = Instant::now();
+                let space = topic.strip_prefix(TOPIC_PREFIX).and_then(|id| id.parse().ok());
+                let Some(space) = space else {
+                    if let Some(network) = &mut self.network {
+                        network.verdict(message_id, peer, Verdict::Ignore);
+                    }
+                    return Ok(());
+                };
+                self.next_ticket += 1;
+                let message = self.next_ticket;
+                self.messages.insert(message, (message_id, peer));
+                let result = self.handle(Input::Gossip { peer, message, space, bytes: data });
+                self.metrics.gossip_judged(began.elapsed());
+                result
+            }
+            other => {
+                self.stale = true;
+                super::networking::log(&other);
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes anew what is shown of the node.
+    fn show(&mut self, always: bool) {
+        if always || self.stale {
+            self.shown = Instant::now();
+            self.stale = false;
+            let queues = BTreeMap::from([
+                ("store", self.store.waiting() + self.backlog.len()),
+                ("api", self.jobs.len()),
+            ]);
+            let status = Status {
+                core: self.node.snapshot(),
+                network: self.network.as_ref().map(status::of_network).unwrap_or_default(),
+                queues,
+            };
+            status::measure(&self.metrics, &status);
+            self.status.send_replace(Arc::new(status));
+        }
+    }
+}
+
+async fn next_event(network: &mut Option<Network>) -> NetworkEvent {
+    match network {
+        Some(network) => network.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn topic(space: &ocm_record::SpaceId) -> String {
+    format!("{TOPIC_PREFIX}{space}")
+}
+
+/// The wall clock, in milliseconds since the Unix epoch; 0 before it.
+pub(super) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,27 @@
+//! The process: what `ocm node` runs.
+//!
+//! Three actors and three bounded queues:
+//!
+//! ```text
+//!  HTTP side ──jobs──▶ event loop (core + network) ──batches──▶ store thread
+//!      ▲                 │        ▲                                │
+//!      └──status, feed───┘        └──────────acknowledgements──────┘
+//! ```
+//!
+//! The event loop owns the core and the network and never blocks; the store thread owns the disk;
+//! the HTTP side reads straight from the store's read side. Signature batches are verified on
+//! blocking threads and come back to the loop.
+//!
+//! Stopping: the API stops taking requests, the loop ends, the store commits what was submitted,
+//! saves its frontier and gives up the lock. A second signal exits at once; nothing acknowledged
+//! is lost by that.
+
+mod event_loop;
+mod networking;
+mod offline;
+mod start;
+mod status;
+mod stop;
+
+pub use offline::{IdentityReport, InitReport, identity, init};
+pub use start::{NodeFlags, Running, run};

@@ -1,0 +1,362 @@
+//! Starting and stopping, in order.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use ocm_discovery::PeerId;
+use ocm_node::{Identity, Node, Settings};
+use ocm_record::{Boot, Did};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+
+use super::event_loop::{Ends, EventLoop, LoopError, now_ms};
+use super::stop;
+use crate::api::{Api, ApiConfig, ServeError, Token};
+use crate::config::{Backend, Config, Loaded};
+use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status};
+use crate::identity::{self, IdentityError};
+use crate::network::{BeaconConfig, Network, NetworkConfig};
+use crate::store::{
+    Commit, MemoryFrontier, Observer, OpenOptions, Opened, Store,
+    memory::{MemoryBackend, MemoryDisk},
+};
+use crate::telemetry::logging;
+use crate::telemetry::metrics::{Metrics, Registry, Scrape};
+use crate::views::Views;
+
+/// The file in the data directory that keeps where peers were.
+const PEERS_FILE: &str = "peers.json";
+
+/// What `ocm node` is told besides the configuration.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NodeFlags {
+    /// Start although the store lost something: see `store::OpenOptions`.
+    pub accept_loss: bool,
+}
+
+/// Runs a node until it is told to stop.
+///
+/// # Errors
+/// When it cannot start, or had to end: the message says why and what to do. A process that ends
+/// with an error recovers by its next start.
+pub fn run(loaded: &Loaded, flags: NodeFlags) -> anyhow::Result<()> {
+    let mut config = loaded.config.clone();
+    let rust_log = std::env::var("RUST_LOG").ok();
+    let _logging = logging::init(config.logging.level, config.logging.format, rust_log.as_deref())?;
+    if let Err(IdentityError::Absent(_)) = identity::load(&config) {
+        let made = super::init(loaded)?;
+        config.space.default = config.space.default.or(made.personal_space);
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("ocm")
+        .build()
+        .context("cannot start the runtime")?;
+    let result = runtime.block_on(serve(&config, flags));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    result
+}
+
+/// Tells the metrics of commits, on the store's thread.
+struct Measure(Metrics);
+
+impl Observer for Measure {
+    fn committed(&self, commit: &Commit) {
+        self.0.committed(commit.commit);
+        self.0.flushed(commit.flush);
+    }
+
+    fn poisoned(&self, cause: &str) {
+        tracing::error!(%cause, "the store takes no more writes");
+    }
+}
+
+/// A running node.
+pub struct Running {
+    /// Who it speaks as.
+    pub did: Did,
+    /// Its transport identity.
+    pub peer: PeerId,
+    /// How it is called in what it shows.
+    pub name: String,
+    /// Where its API listens.
+    pub api: SocketAddr,
+    handle: Handle,
+    data_dir: PathBuf,
+    store: Arc<Store>,
+    stop: oneshot::Sender<()>,
+    stop_api: oneshot::Sender<()>,
+    looping: JoinHandle<Result<Option<Network>, LoopError>>,
+    serving: JoinHandle<Result<(), ServeError>>,
+    rendering: JoinHandle<()>,
+}
+
+impl Running {
+    /// Starts a node: keys, store, core, network, API, in this order; what fails first is told.
+    ///
+    /// # Errors
+    /// Why it cannot start, and what to do.
+    pub async fn start(config: &Config, flags: NodeFlags) -> anyhow::Result<Self> {
+        let (keys, _) = identity::load_or_create(config)?;
+        let (did, peer) = (identity::did(&keys), identity::peer_id(&keys));
+        let name = config.identity.shown(&peer.to_string()).to_owned();
+
+        let mut registry = Registry::default();
+        let metrics = Metrics::register(&mut registry, &name);
+        let observer = Arc::new(Measure(metrics.clone()));
+        // Reads the whole store; nothing else is to be done before it is open.
+        let store = tokio::task::block_in_place(|| open_store(config, flags, observer))?;
+        let reader: SharedReader = Arc::new(store.reader());
+
+        let settings =
+            Settings { compare_every_ms: u64::from(config.network.sync_interval_seconds) * 1000 };
+        let seed = identity::random_seed()?;
+        let (node, first) = Node::open(keys.clone(), settings, seed, now_ms(), &*reader)?;
+
+        let token = api_token(config)?;
+        let listener = crate::api::listen(config.api.listen).await?;
+        let api_address = listener.local_addr().context("the API's address")?;
+        let network = if config.network.enable_network_calls {
+            Some(Network::start(network_config(config, &keys)?, &mut registry)?)
+        } else {
+            None
+        };
+
+        let (jobs, job_queue) = mpsc::channel(QUEUE);
+        let (feed, _) = broadcast::channel(FEED);
+        let (status, shown) = watch::channel(Arc::new(Status {
+            core: node.snapshot(),
+            network: network.as_ref().map(super::status::of_network).unwrap_or_default(),
+            queues: BTreeMap::new(),
+        }));
+        let handle = Handle::new(jobs, shown, feed.clone(), reader);
+        let views = Views::new(handle.clone());
+        let scrape = Scrape::new(registry);
+        let api = Api::new(
+            handle.clone(),
+            views.clone(),
+            api_config(config, &name, token, api_address),
+            Arc::new(move || scrape.encode().unwrap_or_default()),
+        );
+
+        let (stop_api, api_stopped) = oneshot::channel::<()>();
+        let serving = tokio::spawn(crate::api::serve(listener, api, async move {
+            // Sent, or dropped: both mean stop.
+            let _ = api_stopped.await;
+        }));
+        let rendering = tokio::spawn(render(views, metrics.clone()));
+        let (stop, stopped) = oneshot::channel::<()>();
+        let ends = Ends { jobs: job_queue, status, feed };
+        let event_loop = EventLoop::new(node, network, store.clone(), metrics, ends);
+        let looping = tokio::spawn(event_loop.run(first, async move {
+            let _ = stopped.await;
+        }));
+        Ok(Self {
+            did,
+            peer,
+            name,
+            api: api_address,
+            handle,
+            data_dir: config.data_dir.clone(),
+            store,
+            stop,
+            stop_api,
+            looping,
+            serving,
+            rendering,
+        })
+    }
+
+    /// A handle on the node.
+    #[must_use]
+    pub fn handle(&self) -> &Handle {
+        &self.handle
+    }
+
+    /// Completes when the node has ended by itself: told to by its API, or by a fault.
+    pub async fn ended(&mut self) {
+        while !self.looping.is_finished() {
+            let mut watch = self.handle.watch();
+            // The loop holds the other end: this fails when the loop is gone.
+            while watch.changed().await.is_ok() {}
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// Stops the node: the loop, the API, then the store, whose lock is free afterwards.
+    ///
+    /// # Errors
+    /// Why the node had to end, if it did, or what failed at the end.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        // The loop may have ended by itself.
+        let _ = self.stop.send(());
+        let ended = self.looping.await.context("the event loop ended by a fault")?;
+        drop(self.stop_api);
+        self.rendering.abort();
+        // Open requests are answered or cut off: nothing they wait for will happen any more.
+        if tokio::time::timeout(Duration::from_secs(3), self.serving).await.is_err() {
+            tracing::debug!("some API connections were cut off");
+        }
+        if let Some(network) = ended? {
+            remember(&self.data_dir, &network);
+        }
+        let store = self.store;
+        let frontier = tokio::task::spawn_blocking(move || store.close()).await??;
+        tracing::info!(commit = frontier.commit, records = frontier.records.records, "stopped");
+        Ok(())
+    }
+}
+
+async fn serve(config: &Config, flags: NodeFlags) -> anyhow::Result<()> {
+    let mut running = Running::start(config, flags).await?;
+    if config.network.enable_network_calls {
+        let mut status = running.handle.watch();
+        let listens = status.wait_for(|status| !status.network.listen.is_empty());
+        // The addresses are only shown; a listener that fails says so in the log.
+        let _ = tokio::time::timeout(Duration::from_secs(5), listens).await;
+    }
+    ready(config, &running);
+    // Without a service manager there is nobody to notify.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tokio::select! {
+        () = stop::signalled() => {}
+        () = running.ended() => {}
+    }
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    running.stop().await
+}
+
+/// The API's secret: the configured one, or the data directory's own. Either way it is in the
+/// data directory, where the command line finds it.
+fn api_token(config: &Config) -> anyhow::Result<Token> {
+    match &config.api.token {
+        None => Ok(Token::load_or_create(&config.data_dir)?),
+        Some(configured) => Ok(Token::parse(configured.reveal())?.write(&config.data_dir)?),
+    }
+}
+
+fn api_config(config: &Config, name: &str, token: Token, listen: SocketAddr) -> ApiConfig {
+    ApiConfig {
+        listen,
+        hosts: config.api.hosts.iter().map(ToString::to_string).collect(),
+        token,
+        handle: name.to_owned(),
+        data_dir: config.data_dir.clone(),
+        store: config.database.path.clone(),
+        default_space: config.space.default,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        addresses: config.network.external_addresses.iter().map(ToString::to_string).collect(),
+        started_ms: now_ms(),
+    }
+}
+
+fn open_store(
+    config: &Config,
+    flags: NodeFlags,
+    observer: Arc<dyn Observer>,
+) -> anyhow::Result<Arc<Store>> {
+    let options = OpenOptions { accept_loss: flags.accept_loss, ..OpenOptions::default() };
+    let Opened { store, gaps, repairs, .. } = match config.database.backend {
+        Backend::Sled => Store::open(&config.database.path, options, observer)?,
+        Backend::Memory => {
+            let place = Box::new(MemoryFrontier::default());
+            Store::open_on(
+                Arc::new(MemoryBackend::open(MemoryDisk::new())),
+                place,
+                options,
+                observer,
+            )?
+        }
+    };
+    for gap in gaps {
+        tracing::error!(?gap, "a part of the store cannot be read");
+    }
+    for repair in repairs {
+        tracing::warn!("{repair}");
+    }
+    Ok(Arc::new(store))
+}
+
+fn network_config(config: &Config, keys: &Identity) -> anyhow::Result<NetworkConfig> {
+    let boot = Boot::from_bytes({
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
+        bytes
+    });
+    let settings = &config.network;
+    let mut network = NetworkConfig::new(keys.peer.clone(), boot);
+    network.bind = vec![settings.bind_address];
+    network.port = settings.port;
+    network.tcp = settings.tcp;
+    network.quic = settings.quic;
+    network.mdns = settings.mdns && !settings.bind_address.is_loopback();
+    network.beacon = settings.beacon.then(|| BeaconConfig {
+        port: settings.discovery_port,
+        hosts: settings.beacon_hosts.iter().map(ToString::to_string).collect(),
+        ..BeaconConfig::default()
+    });
+    network.bootstrap = settings.seed_peers.iter().map(ToString::to_string).collect();
+    network.remembered = remembered(&config.data_dir);
+    network.limits.connections = settings.max_peers;
+    network.limits.peers_per_address = settings.max_peers_per_address as usize;
+    Ok(network)
+}
+
+/// Where peers were in the last run; none when the file is missing or damaged, since others tell.
+fn remembered(data_dir: &Path) -> Vec<(PeerId, Vec<String>)> {
+    let Ok(bytes) = std::fs::read(data_dir.join(PEERS_FILE)) else { return Vec::new() };
+    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
+        tracing::warn!(%error, "{PEERS_FILE} is damaged and not used");
+        Vec::new()
+    })
+}
+
+fn remember(data_dir: &Path, network: &Network) {
+    let peers = network.worth_remembering();
+    let written = serde_json::to_vec(&peers)
+        .map_err(std::io::Error::other)
+        .and_then(|bytes| std::fs::write(data_dir.join(PEERS_FILE), bytes));
+    if let Err(error) = written {
+        tracing::warn!(%error, "where peers are could not be kept for the next start");
+    }
+}
+
+/// Renders what changes, and counts the conflicts that later edits resolved.
+async fn render(views: Views, metrics: Metrics) {
+    let mut counted = 0;
+    let mut look = tokio::time::interval(Duration::from_secs(1));
+    let mut rendering = std::pin::pin!(views.run());
+    loop {
+        tokio::select! {
+            ended = &mut rendering => {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "memories are no longer rendered in advance");
+                }
+                break;
+            }
+            _ = look.tick() => {
+                let resolved = views.resolved();
+                metrics.conflicts_resolved.inc_by(resolved - counted);
+                counted = resolved;
+            }
+        }
+    }
+}
+
+fn ready(config: &Config, node: &Running) {
+    eprintln!("OCM {} · {}", env!("CARGO_PKG_VERSION"), node.name);
+    eprintln!("  did    {}", node.did);
+    eprintln!("  peer   {}", node.peer);
+    eprintln!("  data   {}", config.data_dir.display());
+    eprintln!("  api    http://{}", node.api);
+    if config.network.enable_network_calls {
+        eprintln!("  listen {}", node.handle.status().network.listen.join(", "));
+    } else {
+        eprintln!("  listen nowhere: network.enable_network_calls is false");
+    }
+    eprintln!("OCM node is ready");
+}

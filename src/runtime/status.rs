@@ -1,0 +1,108 @@
+//! What is shown and measured of a running node.
+
+use std::time::{Duration, Instant, UNIX_EPOCH};
+
+use ocm_discovery::Source;
+use ocm_node::Event;
+
+use super::event_loop::now_ms;
+use crate::handle::{Connection, NetworkStatus, SourceHealth, Status};
+use crate::network::{Direction, Health, Network};
+use crate::telemetry::metrics::{Metrics, Outcome, Queue, Reason, Verdict};
+
+/// The network's part of the status.
+pub(super) fn of_network(network: &Network) -> NetworkStatus {
+    let connections = network
+        .peers()
+        .into_iter()
+        .map(|info| Connection {
+            peer: info.peer,
+            address: info.addresses.into_iter().next().unwrap_or_default(),
+            transport: info.transport.map_or("other", |transport| transport.name()),
+            direction: match info.direction {
+                Direction::Inbound => "inbound",
+                Direction::Outbound => "outbound",
+            },
+            since_ms: info
+                .since
+                .duration_since(UNIX_EPOCH)
+                .map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)),
+            rtt_us: info.rtt.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            source: info.source.name(),
+            agent: info.agent,
+        })
+        .collect();
+    let discovery = network.sources();
+    let mut sources: Vec<SourceHealth> = discovery
+        .sources
+        .into_iter()
+        .map(|source| {
+            let (state, detail) = match source.health {
+                Health::Off => (
+                    "off",
+                    match source.source {
+                        Source::Bootstrap => "no address is configured".to_owned(),
+                        Source::Remembered => "no peer was met before".to_owned(),
+                        _ => "switched off in the configuration".to_owned(),
+                    },
+                ),
+                Health::Working => ("ok", format!("{} peers heard of first here", source.peers)),
+                Health::Failing(cause) => ("failed", cause),
+            };
+            SourceHealth { name: source.source.name(), state, detail }
+        })
+        .collect();
+    if discovery.copied_key > 0 {
+        sources.push(SourceHealth {
+            name: "key",
+            state: "failed",
+            detail: format!(
+                "{} beacons came from another process with this node's peer key",
+                discovery.copied_key
+            ),
+        });
+    }
+    NetworkStatus {
+        listen: network.listen_addresses(),
+        connections,
+        blocked: network.blocked().copied().collect(),
+        sources,
+    }
+}
+
+/// Counts an event.
+pub(super) fn observe(metrics: &Metrics, event: &Event) {
+    if let Event::SessionEnded { outcome, .. } = event
+        && let Some(outcome) = Outcome::named(outcome)
+    {
+        metrics.session_ended(outcome);
+    }
+}
+
+/// Sets what is measured by looking.
+pub(super) fn measure(metrics: &Metrics, status: &Status) {
+    let memories: u64 = status.core.spaces.iter().map(|space| space.tallies.memories).sum();
+    metrics.memories.set(i64::try_from(memories).unwrap_or(i64::MAX));
+    let peers = status.core.peers.len();
+    metrics.peers_connected.set(i64::try_from(peers).unwrap_or(i64::MAX));
+    metrics.set_isolated(peers == 0);
+    for (queue, entries) in &status.queues {
+        if let Some(queue) = Queue::named(queue) {
+            metrics.set_queue_depth(queue, *entries);
+        }
+    }
+    for ((verdict, reason), count) in &status.core.admissions {
+        if let (Some(verdict), Some(reason)) = (Verdict::named(verdict), Reason::named(reason)) {
+            metrics.raise_admissions(verdict, reason, *count);
+        }
+    }
+    let oldest = status
+        .core
+        .peers
+        .iter()
+        .flat_map(|peer| peer.shared.values().flatten())
+        .map(|parity| parity.at_ms)
+        .min();
+    let age = oldest.map(|at| Duration::from_millis(now_ms().saturating_sub(at)));
+    metrics.set_oldest_parity(age.and_then(|age| Instant::now().checked_sub(age)));
+}
