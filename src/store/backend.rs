@@ -84,6 +84,14 @@ pub enum StoreError {
         /// What the engine found.
         cause: String,
     },
+    /// The engine's structure is broken: it gave up, or panicked. What else can be read is unknown.
+    #[error("{action}: the engine gave up: {cause}")]
+    Broken {
+        /// What was being done.
+        action: &'static str,
+        /// The engine's last words.
+        cause: String,
+    },
     /// The store was closed.
     #[error("the store is closed")]
     Closed,
@@ -110,7 +118,9 @@ impl StoreError {
 impl From<StoreError> for ReadError {
     fn from(error: StoreError) -> Self {
         match error {
-            StoreError::Corrupt { .. } => ReadError::Corrupt(error.to_string()),
+            StoreError::Corrupt { .. } | StoreError::Broken { .. } => {
+                ReadError::Corrupt(error.to_string())
+            }
             _ => ReadError::Io(error.to_string()),
         }
     }

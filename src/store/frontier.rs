@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::backend::{Backend, Direction, StoreError};
 use super::disk;
-use super::survey::{Gap, survey};
+use super::survey::{Gap, Missed, survey};
 
 /// Keys that begin with this byte are the store's own.
 pub const RESERVED: u8 = 0;
@@ -254,6 +254,17 @@ pub enum FrontierError {
         /// Entries that the newest summary names.
         expected: u64,
     },
+    /// The engine gave up while everything in it was read.
+    #[error(
+        "the store is broken inside, {readable} entries could be read: {cause}. Restore a backup, or \
+         start once with --accept-loss and fetch what is missing from peers"
+    )]
+    Broken {
+        /// The engine's last words.
+        cause: String,
+        /// Entries read until then.
+        readable: u64,
+    },
     /// The engine cannot read its own summaries.
     #[error(
         "the store's summaries cannot be read: {0}. Restore a backup, or start once with --accept-loss"
@@ -302,8 +313,12 @@ pub(super) fn check(
     }
     let mut gaps = Vec::new();
     if audit {
-        let (counted, damaged) = count(backend)?;
-        gaps = damaged;
+        let (counted, missed) = count(backend)?;
+        gaps = missed.gaps;
+        if missed.broken {
+            let cause = gaps.pop().map(|gap| gap.cause).unwrap_or_default();
+            return Err(FrontierError::Broken { cause, readable: counted.records });
+        }
         // Where something cannot be read, the reads of it will say so; a count would say nothing.
         if gaps.is_empty() && counted != found.entries {
             return Err(FrontierError::Incomplete {
@@ -317,13 +332,13 @@ pub(super) fn check(
 }
 
 /// Sums what is really there.
-pub(super) fn count(backend: &dyn Backend) -> Result<(Tally, Vec<Gap>), StoreError> {
+pub(super) fn count(backend: &dyn Backend) -> Result<(Tally, Missed), StoreError> {
     let mut counted = Tally::default();
-    let gaps = survey(backend, &[RESERVED + 1], &[0xff; 1024], |key, value| {
+    let missed = survey(backend, &[RESERVED + 1], &[0xff; 1024], |key, value| {
         counted.add(&entry(key, value));
         Ok(())
     })?;
-    Ok((counted, gaps))
+    Ok((counted, missed))
 }
 
 /// The newest summary in the store.

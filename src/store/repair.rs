@@ -60,8 +60,8 @@ pub(super) fn open(
         Err(error) => return Err(error.into()),
     };
     if options.accept_loss {
-        let (_, gaps) = frontier::count(&backend).map_err(OpenError::Repair)?;
-        if !gaps.is_empty() {
+        let (_, missed) = frontier::count(&backend).map_err(OpenError::Repair)?;
+        if !missed.gaps.is_empty() {
             backend = salvage(engine, &backend, &mut repairs)?;
         }
     }
@@ -86,7 +86,7 @@ pub(super) fn check(
     };
     let saved = place.load().ok().flatten().unwrap_or_default();
     let found = newest_summary(backend).ok().flatten().unwrap_or_default();
-    let (entries, gaps) = frontier::count(backend).map_err(OpenError::Repair)?;
+    let (entries, missed) = frontier::count(backend).map_err(OpenError::Repair)?;
     // How many records those are, only their owner can tell; the newest summary is the best guess.
     let records = if entries == Tally::default() { entries } else { found.records };
     let commit = saved.commit.max(found.commit) + 1;
@@ -101,7 +101,7 @@ pub(super) fn check(
     batch.put(summary_key(commit), summary_value(&frontier));
     backend.apply(&batch).and_then(|()| backend.flush()).map_err(OpenError::Repair)?;
     repairs.push(format!("a loss was accepted: {error}"));
-    Ok(Checked { frontier, oldest: commit, gaps })
+    Ok(Checked { frontier, oldest: commit, gaps: missed.gaps })
 }
 
 /// Renames `path` to a name of its own beside it.
@@ -157,7 +157,7 @@ fn salvage(
     let mut batch = Batch::new();
     let mut bytes = 0;
     let mut copied = 0u64;
-    let gaps = survey(damaged, &[RESERVED], &[0xff; 1024], |key, value| {
+    let missed = survey(damaged, &[RESERVED], &[0xff; 1024], |key, value| {
         batch.put(key, value);
         bytes += key.len() + value.len();
         copied += 1;
@@ -177,7 +177,7 @@ fn salvage(
     repairs.push(format!(
         "{} damaged places: {copied} readable entries were copied to a new store, the damaged one \
          was set aside as {}",
-        gaps.len(),
+        missed.gaps.len(),
         aside.display()
     ));
     Ok(SledBackend::open(engine)?)

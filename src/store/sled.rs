@@ -7,7 +7,8 @@
 //! - an error while it writes in the background is kept aside, and `flush` may not mention it, or
 //!   wait for ever: it is asked for after every write, and a watcher wakes a `flush` that waits in
 //!   vain;
-//! - it may panic on what it finds in a damaged file: a panic becomes an error;
+//! - it may panic on what it finds in a damaged file, after a million tries that take seconds: a
+//!   panic becomes an error, and a store that panics while it is audited is refused;
 //! - its lock outlives it by a moment: opening waits for that, for a bounded time.
 
 use std::collections::BTreeSet;
@@ -259,7 +260,7 @@ fn guarded<T>(
         Ok(Ok(value)) => Ok(value),
         Ok(Err(::sled::Error::Io(error))) => Err(StoreError::io(action, error)),
         Ok(Err(error)) => Err(StoreError::Corrupt { action, cause: error.to_string() }),
-        Err(panic) => Err(StoreError::Corrupt { action, cause: panic_text(&*panic) }),
+        Err(panic) => Err(StoreError::Broken { action, cause: panic_text(&*panic) }),
     }
 }
 

@@ -19,7 +19,16 @@ pub struct Gap {
     pub cause: String,
 }
 
-/// Calls `visit` with every readable entry of `from..to`, ascending, and returns the gaps.
+/// What a walk did not reach.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Missed {
+    /// Ranges that cannot be read, ascending.
+    pub(super) gaps: Vec<Gap>,
+    /// The engine gave up, and the walk with it: the last gap is all that was left.
+    pub(super) broken: bool,
+}
+
+/// Calls `visit` with every readable entry of `from..to`, ascending, and returns what was missed.
 ///
 /// # Errors
 /// What `visit` returns, and any failure of the engine that is not damage.
@@ -28,8 +37,8 @@ pub(super) fn survey(
     from: &[u8],
     to: &[u8],
     mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
-) -> Result<Vec<Gap>, StoreError> {
-    let mut gaps = Vec::new();
+) -> Result<Missed, StoreError> {
+    let mut missed = Missed::default();
     let mut next = from.to_vec();
     let mut page = PAGE;
     loop {
@@ -39,7 +48,7 @@ pub(super) fn survey(
                     visit(key, value)?;
                 }
                 if entries.len() < page {
-                    return Ok(gaps);
+                    return Ok(missed);
                 }
                 if let Some((last, _)) = entries.last() {
                     next = after(last);
@@ -47,11 +56,27 @@ pub(super) fn survey(
             }
             // A long answer fails for its last entry: go one by one up to the damage.
             Err(StoreError::Corrupt { .. }) if page > 1 => page = 1,
-            Err(StoreError::Corrupt { action, cause }) => {
-                let end = past_damage(backend, &next, to)?;
-                gaps.push(Gap { from: next, to: end.clone(), cause: format!("{action}: {cause}") });
+            Err(error @ StoreError::Corrupt { .. }) => {
+                let (end, broken) = match past_damage(backend, &next, to) {
+                    Ok(end) => (end, false),
+                    Err(StoreError::Broken { .. }) => (to.to_vec(), true),
+                    Err(error) => return Err(error),
+                };
+                let gap = Gap { from: next, to: end.clone(), cause: error.to_string() };
+                missed.gaps.push(gap);
+                missed.broken = broken;
+                if broken {
+                    return Ok(missed);
+                }
                 next = end;
                 page = PAGE;
+            }
+            // Each further question may take the engine seconds to give up on.
+            Err(error @ StoreError::Broken { .. }) => {
+                let gap = Gap { from: next, to: to.to_vec(), cause: error.to_string() };
+                missed.gaps.push(gap);
+                missed.broken = true;
+                return Ok(missed);
             }
             Err(error) => return Err(error),
         }
@@ -108,6 +133,9 @@ mod tests {
     /// scan fails when it enters the range.
     struct Damaged(&'static [(u8, u8)]);
 
+    /// From this entry on the engine gives up.
+    const BROKEN: u8 = 90;
+
     impl Damaged {
         fn bad(&self, at: usize) -> bool {
             self.0.iter().any(|(start, end)| (usize::from(*start)..usize::from(*end)).contains(&at))
@@ -156,11 +184,11 @@ mod tests {
 
     fn walk(damaged: &Damaged) -> (Vec<u8>, Vec<Gap>) {
         let mut seen = Vec::new();
-        let gaps = survey(damaged, &[1], &[2], |_, value| {
+        let missed = survey(damaged, &[1], &[2], |_, value| {
             seen.push(value[0]);
             Ok(())
         });
-        (seen, gaps.unwrap())
+        (seen, missed.unwrap().gaps)
     }
 
     #[test]
@@ -179,6 +207,54 @@ mod tests {
         let (seen, gaps) = walk(&Damaged(&[(0, 100)]));
         assert!(seen.is_empty());
         assert_eq!((gaps.len(), gaps[0].to.clone()), (1, vec![1, 100]));
+    }
+
+    /// As [`Damaged`], and broken from [`BROKEN`] on.
+    struct Broken(Damaged);
+
+    impl Backend for Broken {
+        fn get(&self, _: &[u8]) -> Result<Option<Value>, StoreError> {
+            Ok(None)
+        }
+
+        fn scan(
+            &self,
+            from: &[u8],
+            to: &[u8],
+            limit: usize,
+            direction: Direction,
+        ) -> Result<Vec<(Key, Value)>, StoreError> {
+            let found = self.0.scan(from, to, limit, direction)?;
+            if found.len() < limit || found.iter().any(|(_, value)| value[0] >= BROKEN) {
+                return Err(StoreError::Broken { action: "scan", cause: "lost".to_owned() });
+            }
+            Ok(found)
+        }
+
+        fn apply(&self, _: &Batch) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn flush(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+
+        fn close(&self) -> Result<(), StoreError> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_engine_that_gives_up_ends_the_walk_there() {
+        let mut seen = 0;
+        let missed = survey(&Broken(Damaged(&[(40, 50)])), &[1], &[2], |_, _| {
+            seen += 1;
+            Ok(())
+        });
+        let missed = missed.unwrap();
+        assert!(missed.broken);
+        assert_eq!(missed.gaps.last().unwrap().to, [2]);
+        assert!(seen < BROKEN, "{seen}");
     }
 
     #[test]

@@ -21,7 +21,8 @@ fn open_faulty(
 
 #[test]
 fn the_first_failure_poisons_and_the_next_start_recovers() {
-    let cases: [(&str, fn(&Faults) -> &AtomicU64); 4] = [
+    type Fault = fn(&Faults) -> &AtomicU64;
+    let cases: [(&str, Fault); 4] = [
         ("apply: injected", |faults| &faults.apply),
         ("short write", |faults| &faults.half_apply),
         ("flush: injected", |faults| &faults.flush),
