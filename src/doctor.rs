@@ -251,3 +251,123 @@ fn check_peers(config: &Config, running: Option<&RunningNode>) -> Vec<Finding> {
     }
     findings
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::config::{Environment, Overrides};
+
+    /// A node that was initialised and is not running, on free ports.
+    fn healthy(dir: &Path) -> Config {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let flags = Overrides::new()
+            .set("data_dir", dir.join("node").to_str().unwrap())
+            .set("network.bind_address", "127.0.0.1")
+            .set("network.port", "0")
+            .set("api.listen", free.to_string());
+        let none: [(&str, &str); 0] = [];
+        let loaded = Config::load(&flags, &Environment::from_iter(none)).unwrap();
+        crate::runtime::init(&loaded).unwrap();
+        loaded.config
+    }
+
+    fn found(findings: &[Finding], check: &str, state: State, text: &str) {
+        let line = findings.iter().find(|finding| {
+            finding.check == check && finding.state == state && finding.text.contains(text)
+        });
+        let line =
+            line.unwrap_or_else(|| panic!("no {state:?} of {check} with {text:?}: {findings:#?}"));
+        assert_eq!(line.remedy.is_some(), state != State::Ok);
+    }
+
+    #[test]
+    fn a_healthy_node_has_no_fault() {
+        let dir = tempfile::tempdir().unwrap();
+        let findings = examine(&healthy(dir.path()), None);
+        assert!(findings.iter().all(|finding| finding.state != State::Fault), "{findings:#?}");
+        found(&findings, "store", State::Ok, "1 records");
+        found(&findings, "keys", State::Ok, "did:key:");
+        found(&findings, "peers", State::Warning, "not running");
+    }
+
+    #[test]
+    fn exposed_missing_and_damaged_keys_are_told() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let config = healthy(dir.path());
+        let key = identity::directory(&config.data_dir).join("author.key");
+        let mode = |mode| std::fs::set_permissions(&key, std::fs::Permissions::from_mode(mode));
+        mode(0o644).unwrap();
+        let exposed = check_keys(&config);
+        found(std::slice::from_ref(&exposed), "keys", State::Fault, "can be read by others");
+        assert!(exposed.remedy.unwrap().contains("chmod 600"));
+        mode(0o600).unwrap();
+        std::fs::write(&key, "c2hvcnQ=").unwrap();
+        found(&[check_keys(&config)], "keys", State::Fault, "it holds 5 bytes");
+        std::fs::remove_file(&key).unwrap();
+        found(&[check_keys(&config)], "keys", State::Fault, "there is no identity");
+    }
+
+    #[test]
+    fn a_wrong_clock_is_told() {
+        let past = UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+        found(&[check_clock(past, None)], "clock", State::Fault, "before 2025");
+        let now = UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+        let ahead = now + Duration::from_secs(7_200);
+        found(&[check_clock(now, Some(ahead))], "clock", State::Fault, "120 minutes");
+        found(&[check_clock(now, Some(now))], "clock", State::Ok, "plausible");
+    }
+
+    #[test]
+    fn a_full_disk_is_told() {
+        let dir = Path::new("/somewhere");
+        found(&[check_disk(dir, Some(1024))], "disk", State::Fault, "0 MiB free");
+        found(&[check_disk(dir, Some(DISK_WARNING - 1))], "disk", State::Warning, "1023 MiB");
+        found(&[check_disk(dir, Some(DISK_WARNING))], "disk", State::Ok, "1024 MiB");
+        found(&[check_disk(dir, None)], "disk", State::Fault, "cannot be looked at");
+    }
+
+    #[test]
+    fn a_held_a_damaged_and_a_missing_store_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = healthy(dir.path());
+        let options = OpenOptions::default();
+        let open = Store::open(&config.database.path, options, Arc::new(Unobserved)).unwrap();
+        let held = check_store(&config, false);
+        found(&[held], "store", State::Fault, &std::process::id().to_string());
+        open.store.close().unwrap();
+        std::fs::remove_file(config.database.path.join("frontier")).unwrap();
+        found(&[check_store(&config, false)], "store", State::Fault, "frontier");
+        std::fs::remove_dir_all(&config.database.path).unwrap();
+        found(&[check_store(&config, false)], "store", State::Fault, "there is none");
+    }
+
+    #[test]
+    fn a_taken_port_is_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = healthy(dir.path());
+        let holder = TcpListener::bind(config.api.listen).unwrap();
+        let findings = check_ports(&config, false);
+        found(&findings, "ports", State::Fault, &config.api.listen.to_string());
+        drop(holder);
+        let findings = check_ports(&config, false);
+        found(&findings, "ports", State::Ok, &config.api.listen.to_string());
+    }
+
+    #[test]
+    fn isolation_and_failing_sources_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = healthy(dir.path());
+        let source = |state: &str| ("beacon".into(), state.into(), "port 8081 is taken".into());
+        let alone = RunningNode { peers: 0, sources: vec![source("failed")] };
+        let findings = check_peers(&config, Some(&alone));
+        found(&findings, "peers", State::Warning, "isolated");
+        found(&findings, "peers", State::Fault, "beacon: port 8081 is taken");
+        let joined = RunningNode { peers: 2, sources: vec![source("ok")] };
+        let findings = check_peers(&config, Some(&joined));
+        found(&findings, "peers", State::Ok, "2 connected");
+        found(&findings, "peers", State::Ok, "beacon");
+    }
+}

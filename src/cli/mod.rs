@@ -1,6 +1,7 @@
 //! The command line: its tree of commands, and what each does with the node or without one.
 
 mod config;
+mod doctor;
 mod exit;
 mod memory;
 mod output;
@@ -128,6 +129,9 @@ enum Configured {
     /// The records that were turned away lately, and why
     #[command(after_help = "Example:\n  ocm refused")]
     Refused,
+    /// What is wrong with this node, why, and what to do; exits 6 if anything is
+    #[command(after_help = "Example:\n  ocm doctor")]
+    Doctor,
     /// What happens from now on, one event on a line
     #[command(after_help = "Example:\n  ocm events --json | jq .event")]
     Events {
@@ -300,6 +304,7 @@ fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Resu
         Configured::Peer(command) => peer::run(command, &context)?,
         Configured::Sync(command) => sync::run(command, &mut context)?,
         Configured::Refused => status::refused(&context)?,
+        Configured::Doctor => doctor::run(&context)?,
     };
     let Context { global, io, .. } = context;
     print(&shown, &global, io)
