@@ -1,0 +1,333 @@
+//! What must hold, after every step and at the end.
+
+use std::collections::BTreeMap;
+
+use ocm_memory::Document;
+use ocm_node::layout::{self, SpaceNumber};
+use ocm_node::{Node, Settings, limits, view};
+use ocm_record::{Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, VerifiedRecord};
+use ocm_sync::{Comparison, PushVerdict, Request, Response};
+
+use crate::dice::Dice;
+use crate::hostile::PRYING;
+use crate::schedule::{CLOSED, FREE, OPEN};
+use crate::site::{Channel, Site};
+use crate::world::World;
+
+/// Milliseconds after which a federation that works again holds the same everywhere.
+pub(crate) const HEAL_WITHIN: u64 = 120_000;
+/// Milliseconds after the longest pause between comparisons until parity is shown.
+pub(crate) const PARITY_WITHIN: u64 = 60_000;
+/// Ticks in one second past which a core is spinning.
+pub(crate) const TICKS_PER_SECOND: u32 = 300;
+/// Requests to one peer that have no answer yet.
+const OPEN_REQUESTS: usize = 64;
+/// Milliseconds within which every request is answered.
+const ANSWER_WITHIN: u64 = 20_000;
+
+/// A record that just became durable: verified, in its place, with all it builds on, by someone
+/// with a right.
+pub(crate) fn stored(world: &mut World, at: usize, key: &[u8], value: &[u8]) {
+    let record = world.ledger.verify(value);
+    let (id, header) = (record.id(), record.header());
+    let disk = &world.sites[at].disk;
+    let number = SpaceNumber(u32::from_be_bytes(key[1..5].try_into().unwrap()));
+    assert_eq!(key, layout::record(number, record.set(), &id), "a record lies under its own key");
+    let space = record.space();
+    assert_eq!(disk.spaces().get(&space), Some(&number), "a record lies in its own space");
+    assert!(record.body_bytes().is_some(), "{id} is stored without its body");
+    for needed in header.deps.iter().chain(&header.auth) {
+        assert!(disk.record(number, needed).is_some(), "{id} is stored on {at} without {needed}");
+    }
+    if header.kind == Kind::CHANGE {
+        let memory = record.memory().unwrap();
+        assert!(disk.has_key(&layout::memory_record(number, &memory, &id)), "{id} has no mark");
+        world.sites[at].arrived.push((memory, id));
+    }
+    let free = world.spaces[FREE] == Some(space);
+    assert!(
+        free && header.kind == Kind::CHANGE || world.ledger.has_role(&space, &record.author()),
+        "{id} is stored on {at}, and its author has no right"
+    );
+    assert!(
+        at != outsider(world) || world.spaces[CLOSED] != Some(space),
+        "who is no member stores {id} of the closed space"
+    );
+}
+
+/// The honest node that is a member of no space.
+pub(crate) fn outsider(world: &World) -> usize {
+    world.plan.nodes - 1
+}
+
+/// Whether everyone who runs `at` may read the space.
+pub(crate) fn may_read(world: &World, at: usize, space: usize) -> bool {
+    space != CLOSED
+        || if at < world.plan.nodes { at != outsider(world) } else { world.is_insider(at) }
+}
+
+/// Something leaves a node.
+pub(crate) fn sent(world: &World, at: usize, to: usize, bytes: &[u8]) {
+    assert!(bytes.len() <= ocm_sync::limits::MESSAGE_BYTES, "a message of {} bytes", bytes.len());
+    if let Some(space) = world.spaces[CLOSED]
+        && !may_read(world, to, CLOSED)
+    {
+        let name = space.0.hash();
+        let told = bytes.windows(name.len()).any(|part| part == name);
+        assert!(!told, "{at} tells {to}, who is no member, of the closed space");
+    }
+}
+
+/// What is published is ours, and durable.
+pub(crate) fn published(site: &Site, space: &SpaceId, bytes: &[u8]) {
+    let record = SignedRecord::decode(bytes).unwrap();
+    assert!(site.disk.holds(space, &record.id()), "{record:?} is published before the flush");
+}
+
+/// A push is answered: what was taken is durable, and stays so.
+pub(crate) fn answered(world: &mut World, at: usize, waiting: &Channel, response: &Response) {
+    // Whoever has nothing of the space yet may be asked about it.
+    let holds = world.spaces[CLOSED].filter(|id| world.sites[at].disk.holds(id, &id.0));
+    if waiting.request > PRYING && holds.is_some() {
+        let silent = match response {
+            Response::Unknown | Response::Refused { .. } => true,
+            Response::Spaces { shared } => shared.is_empty(),
+            _ => false,
+        };
+        assert!(silent, "{at} tells who is no member of the closed space: {response:?}");
+    }
+    let Response::Pushed { verdicts } = response else { return };
+    let Ok(Request::Push { records, .. }) = Request::decode(&waiting.bytes) else {
+        panic!("something else than a push is answered like one")
+    };
+    assert_eq!(records.len(), verdicts.len(), "a verdict for each record");
+    for (bytes, verdict) in records.iter().zip(verdicts) {
+        if matches!(verdict, PushVerdict::Accept | PushVerdict::Duplicate) {
+            let record = SignedRecord::decode(bytes).unwrap();
+            promise(&mut world.sites[at], record.space(), record.id());
+        }
+    }
+}
+
+/// Someone was told that a record is durable here.
+pub(crate) fn promise(site: &mut Site, space: SpaceId, id: RecordId) {
+    assert!(site.disk.holds(&space, &id), "{id} is acknowledged before the flush");
+    site.promised.insert((space, id));
+}
+
+pub(crate) fn nothing_promised_is_missing(site: &Site, at: usize) {
+    for (space, id) in &site.promised {
+        assert!(site.disk.holds(space, id), "{at} has lost {id}, which it acknowledged");
+    }
+}
+
+pub(crate) fn limits_hold(site: &Site) {
+    let Some(node) = &site.node else { return };
+    let snapshot = node.snapshot();
+    let (records, bytes) = snapshot.held;
+    assert!(records <= limits::HELD_RECORDS && bytes <= limits::HELD_BYTES, "{records}, {bytes}");
+    assert!(snapshot.refused.len() <= limits::LISTED_REFUSALS);
+    assert!(snapshot.sessions <= limits::SESSIONS_PER_SPACE * snapshot.spaces.len());
+    assert!(snapshot.batches >= site.disk.queued(), "what waits for the disk waits in the core");
+    let mut open: BTreeMap<usize, usize> = BTreeMap::new();
+    for to in site.asked.values() {
+        *open.entry(*to).or_default() += 1;
+    }
+    let most = open.values().max().copied().unwrap_or_default();
+    assert!(most <= OPEN_REQUESTS, "{most} requests to one peer at once");
+}
+
+/// The sets that a node stores of a space.
+fn sets(site: &Site, space: &SpaceId) -> Option<[std::collections::BTreeSet<RecordId>; 2]> {
+    let number = *site.disk.spaces().get(space)?;
+    Some([Set::Authority, Set::Content].map(|set| site.disk.ids(number, set)))
+}
+
+/// Everyone who may hold a space holds the same of it.
+pub(crate) fn converged(world: &World) -> Result<(), String> {
+    for (index, space) in world.spaces.iter().enumerate() {
+        let Some(space) = space else { continue };
+        let first = sets(&world.sites[0], space).ok_or("the first node has no space")?;
+        for (at, site) in world.sites.iter().enumerate() {
+            if !may_read(world, at, index) {
+                continue;
+            }
+            let own = sets(site, space).ok_or_else(|| format!("{at} has no space {index}"))?;
+            if own != first {
+                let lacking = |a: usize| first[a].difference(&own[a]).count();
+                let more = |a: usize| own[a].difference(&first[a]).count();
+                return Err(format!(
+                    "node {at} lacks {} and {} of space {index}, node 0 {} and {}",
+                    lacking(0),
+                    lacking(1),
+                    more(0),
+                    more(1)
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Every two honest nodes that are connected and share a space show each other as equal in it.
+pub(crate) fn parity_is_shown(world: &World) -> Result<(), String> {
+    for (a, b) in &world.plan.edges {
+        for (at, other) in [(*a, *b), (*b, *a)] {
+            if at >= world.plan.nodes || other >= world.plan.nodes {
+                continue;
+            }
+            let snapshot = world.sites[at].node.as_ref().unwrap().snapshot();
+            let peer = world.sites[other].peer;
+            let shown = snapshot
+                .peers
+                .iter()
+                .find(|shown| shown.peer == peer)
+                .ok_or_else(|| format!("{at} and {other} are not connected"))?;
+            for (index, space) in world.spaces.iter().enumerate() {
+                let Some(space) = space else { continue };
+                let state = shown.shared.get(space);
+                if !may_read(world, at, index) || !may_read(world, other, index) {
+                    // Who has nothing of it may still believe what was true of two empty replicas.
+                    let empty = at == outsider(world);
+                    assert!(empty || state.is_none(), "{at} shares space {index} with {other}");
+                    continue;
+                }
+                let own = &snapshot.spaces.iter().find(|own| own.id == *space).unwrap().parity;
+                let state = state
+                    .ok_or_else(|| format!("{at} does not share space {index} with {other}"))?
+                    .as_ref()
+                    .ok_or_else(|| format!("{at} has not compared space {index} with {other}"))?;
+                if state.comparison != Comparison::Equal || state.ours != *own {
+                    let found = &state.comparison;
+                    return Err(format!("{at} finds {other} {found:?} in space {index}"));
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Parity is equal exactly when the sets are; also while much is under way.
+pub(crate) fn parity_is_exact(world: &mut World) {
+    for at in 0..world.plan.nodes {
+        let Some(node) = &world.sites[at].node else { continue };
+        // What is durable and not yet acknowledged is not compared either.
+        let snapshot = node.snapshot();
+        if snapshot.batches > 0 {
+            continue;
+        }
+        for space in &snapshot.spaces {
+            let sets = sets(&world.sites[at], &space.id).unwrap();
+            world.ledger.note_parity(sets, &space.parity);
+        }
+        for peer in &snapshot.peers {
+            for state in peer.shared.values().flatten() {
+                let equal = state.comparison == Comparison::Equal;
+                assert_eq!(equal, state.ours == state.theirs, "parity is not what was compared");
+                assert_eq!(equal, state.equal_since_ms.is_some());
+            }
+        }
+    }
+}
+
+/// What must hold once all is healed and equal.
+pub(crate) fn at_the_end(world: &mut World) {
+    converged(world).unwrap();
+    parity_is_exact(world);
+    for at in 0..world.plan.nodes {
+        let site = &world.sites[at];
+        limits_hold(site);
+        nothing_promised_is_missing(site, at);
+        let (counted, found) = site.disk.tallies();
+        assert_eq!(counted, found, "node {at} counted what it stored");
+        let late = |channel: &&Channel| channel.since + ANSWER_WITHIN < world.now;
+        assert_eq!(
+            site.channels.values().filter(late).count(),
+            0,
+            "node {at} leaves requests open"
+        );
+        let snapshot = site.node.as_ref().unwrap().snapshot();
+        if world.plan.hostile == 0 {
+            assert_eq!(snapshot.held, (0, 0), "node {at} holds what nothing is missing of");
+        }
+        for ((verdict, _), times) in &snapshot.admissions {
+            match *verdict {
+                "refuse" => world.summary.refused += times,
+                "reject" => world.summary.rejected += times,
+                "hold" => world.summary.held += times,
+                _ => {}
+            }
+        }
+        let twins = snapshot.spaces.iter().map(|space| space.tallies.equivocations).sum::<u64>();
+        world.summary.twins += twins;
+        reopened(world, at);
+    }
+    world.summary.records = world.ledger.records.len() as u64;
+    contents_are_equal(world);
+}
+
+/// A node that starts again shows what it showed before.
+fn reopened(world: &World, at: usize) {
+    let site = &world.sites[at];
+    let before = site.node.as_ref().unwrap().snapshot();
+    let settings = Settings { compare_every_ms: world.plan.compare_every };
+    let (node, _) = Node::open(
+        site.identity.clone(),
+        settings,
+        [at as u8; 32],
+        site.clock(world.now),
+        &site.disk,
+    )
+    .unwrap();
+    let after = node.snapshot();
+    assert_ne!(before.boot, after.boot);
+    let mut before: Vec<_> = before.spaces.iter().map(|s| (s.id, s.parity, s.tallies)).collect();
+    let mut after: Vec<_> = after.spaces.iter().map(|s| (s.id, s.parity, s.tallies)).collect();
+    before.sort_by_key(|space| space.0);
+    after.sort_by_key(|space| space.0);
+    assert_eq!(before, after, "node {at} after a restart");
+}
+
+/// Every node renders the same content from what it stores, in whatever order that came.
+fn contents_are_equal(world: &mut World) {
+    let mut dice = Dice::new(world.seed);
+    for index in [OPEN, CLOSED, FREE] {
+        let Some(space) = world.spaces[index] else { continue };
+        let readers: Vec<usize> =
+            (1..world.plan.nodes).filter(|at| may_read(world, *at, index)).collect();
+        let number = world.sites[0].disk.spaces()[&space];
+        let mut memories: BTreeMap<MemoryId, ()> = BTreeMap::new();
+        for id in world.sites[0].disk.ids(number, Set::Content) {
+            memories.extend(world.ledger.records[&id].memory().map(|memory| (memory, ())));
+        }
+        for memory in memories.keys() {
+            let read = view::read_memory(&world.sites[0].disk, number, memory).unwrap();
+            assert!(read.damaged.is_empty());
+            let first = Document::build(read.records).unwrap();
+            let (content, heads) = (first.content().unwrap(), first.heads());
+            let Some(at) = dice.pick(&readers) else { continue };
+            let other = render_as_arrived(world, *at, memory, &mut dice);
+            assert_eq!(other.content().unwrap(), content, "memory {memory} on {at} and 0");
+            assert_eq!(other.heads(), heads, "heads of {memory} on {at} and 0");
+        }
+    }
+}
+
+/// Renders a memory in the order in which its records became durable, in portions.
+fn render_as_arrived(world: &World, at: usize, memory: &MemoryId, dice: &mut Dice) -> Document {
+    let mut records: Vec<VerifiedRecord> = world.sites[at]
+        .arrived
+        .iter()
+        .filter(|(of, _)| of == memory)
+        .map(|(_, id)| world.ledger.records[id].clone())
+        .collect();
+    if dice.percent(30) {
+        dice.shuffle(&mut records);
+    }
+    let mut document = Document::build([]).unwrap();
+    while !records.is_empty() {
+        let portion = 1 + dice.below(records.len());
+        document.add(records.drain(..portion)).unwrap();
+    }
+    document
+}
