@@ -86,7 +86,6 @@ impl Node {
             Verdict::Accept => {
                 space.admit(record, &mut self.batch, store)?;
                 let begins = space.begins_gossip(record);
-                let authority = record.set() == ocm_record::Set::Authority;
                 let genesis = header.kind == ocm_record::Kind::GENESIS;
                 let space = space.id;
                 self.clock.observe(record.time(), self.now);
@@ -96,9 +95,6 @@ impl Node {
                 }
                 if genesis {
                     self.begun.push(space);
-                }
-                if authority {
-                    self.announce_to_all();
                 }
             }
             Verdict::Hold(Hold::Dependency(missing) | Hold::Authority(missing)) => {

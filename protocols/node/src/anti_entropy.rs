@@ -134,7 +134,9 @@ impl Node {
         if at > self.now {
             return;
         }
-        peer.announce_at = None;
+        // Said again now and then: nothing that was missed stays so.
+        let pause = random::jitter(&mut self.rng, limits::INTERVAL_MAX_MS);
+        peer.announce_at = Some(self.now + pause);
         let named = self
             .spaces
             .values()
@@ -316,7 +318,7 @@ impl Node {
                     self.compare_soon(space);
                 }
             }
-            (Asked::Present { peer }, Response::Pushed { .. }) => {
+            (Asked::Present { peer, .. }, Response::Pushed { .. }) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
                     peer.announce_at = Some(self.now);
                 }
@@ -327,11 +329,15 @@ impl Node {
         Ok(())
     }
 
-    /// A request will not be answered, or was answered with less than an answer.
+    /// A request will not be answered.
     pub(crate) fn unanswered(&mut self, request: RequestId, _reason: &str) {
-        if let Some(asked) = self.asked.remove(&request) {
-            self.give_up(&asked);
+        let Some(asked) = self.asked.remove(&request) else { return };
+        if let (Asked::Present { peer, .. }, retry) = (&asked, self.now + limits::RETRY_MS)
+            && let Some(peer) = self.peers.get_mut(peer)
+        {
+            peer.announce_at = Some(peer.announce_at.map_or(retry, |at| at.min(retry)));
         }
+        self.give_up(&asked);
     }
 
     fn give_up(&mut self, asked: &Asked) {
@@ -354,7 +360,10 @@ impl Node {
                 self.compare_soon(*space);
             }
             Asked::Push { space, .. } => self.compare_soon(*space),
-            Asked::Present { .. } => {}
+            // Presented again when the space is named again: soon, where there was no answer.
+            Asked::Present { space, .. } => {
+                peer.presented.remove(space);
+            }
         }
     }
 
@@ -410,16 +419,15 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let member = peer.did().is_some_and(|did| held.state.role(&did).is_some());
         let Some(tag) = peer.tag_to(&own, &id, &space).filter(|_| member) else { return Ok(()) };
-        if peer.presented.contains(&space) {
-            return Ok(());
-        }
+        let proof = held.state.proof_of_membership(&self.did);
         let mut records = Vec::new();
-        for record in held.state.proof_of_membership(&self.did) {
-            records.extend(held.read(&record, store)?.map(ByteBuf::from));
+        for record in &proof {
+            records.extend(held.read(record, store)?.map(ByteBuf::from));
         }
-        if !records.is_empty() && records.len() <= limits::PRESENTED {
-            peer.presented.insert(space);
-            self.ask(id, &Request::Push { tag, records }, Asked::Present { peer: id });
+        // What is not durable yet is presented when it is.
+        let whole = !proof.is_empty() && records.len() == proof.len();
+        if whole && records.len() <= limits::PRESENTED && peer.presented.insert(space) {
+            self.ask(id, &Request::Push { tag, records }, Asked::Present { peer: id, space });
         }
         Ok(())
     }

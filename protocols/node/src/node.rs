@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use ocm_discovery::{CERTIFICATE_LIFE_MS, Certificate, PeerId};
-use ocm_record::{Boot, Clock, Did, RecordId, SigningKey, SpaceId, VerifiedRecord, VerifyError};
+use ocm_record::{
+    Boot, Clock, Did, RecordId, Set, SigningKey, SpaceId, VerifiedRecord, VerifyError,
+};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
@@ -125,7 +127,7 @@ pub(crate) enum Asked {
     Session { peer: PeerId, space: SpaceId },
     Hint { peer: PeerId, space: SpaceId, ids: Vec<RecordId> },
     Push { peer: PeerId, space: SpaceId },
-    Present { peer: PeerId },
+    Present { peer: PeerId, space: SpaceId },
 }
 
 impl Asked {
@@ -137,7 +139,7 @@ impl Asked {
             | Self::Session { peer, .. }
             | Self::Hint { peer, .. }
             | Self::Push { peer, .. }
-            | Self::Present { peer } => *peer,
+            | Self::Present { peer, .. } => *peer,
         }
     }
 }
@@ -321,6 +323,7 @@ impl Node {
         };
         self.changed = true;
         let mut fresh: BTreeMap<SpaceId, Vec<(VerifiedRecord, Origin)>> = BTreeMap::new();
+        let mut authority = false;
         for (space, id, origin) in admitted {
             let Some(held) = self.spaces.get_mut(&space) else { continue };
             for record in held.commit(&[id]) {
@@ -333,8 +336,12 @@ impl Node {
                     time: record.time(),
                     from: origin.peer(),
                 }));
+                authority |= record.set() == Set::Authority;
                 fresh.entry(space).or_default().push((record, origin));
             }
+        }
+        if authority {
+            self.announce_to_all();
         }
         for (space, records) in fresh {
             self.spread(space, &records);
