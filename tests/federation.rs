@@ -1,7 +1,50 @@
 //! Real nodes in one process, over real sockets: TCP, and again QUIC.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
+/// Runs each function twice as a test: over TCP and over QUIC.
+macro_rules! over_both {
+    ($($name:ident),* $(,)?) => {
+        $(mod $name {
+            use crate::node::Transport;
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_tcp() {
+                Box::pin(super::$name(Transport::Tcp)).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn over_quic() {
+                Box::pin(super::$name(Transport::Quic)).await;
+            }
+        })*
+    };
+}
+
+#[path = "federation/certificate.rs"]
+mod certificate;
+#[path = "federation/damage.rs"]
+mod damage;
+#[path = "federation/duplicates.rs"]
+mod duplicates;
+#[path = "federation/forged.rs"]
+mod forged;
+#[path = "federation/history.rs"]
+mod history;
+#[path = "federation/large.rs"]
+mod large;
+#[path = "federation/members.rs"]
+mod members;
 #[path = "federation/node.rs"]
 mod node;
+#[path = "federation/offline.rs"]
+mod offline;
+#[path = "federation/partition.rs"]
+mod partition;
+#[path = "federation/puppet.rs"]
+mod puppet;
+#[path = "federation/relay.rs"]
+mod relay;
+#[path = "federation/restart.rs"]
+mod restart;
 #[path = "federation/sharing.rs"]
 mod sharing;

@@ -1,17 +1,21 @@
 //! A node for a test: its own directory, free ports of loopback, and what a test asks of it.
 
+use std::ops::Range;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use ocm::config::{Config, Environment, Overrides};
-use ocm::handle::{Handle, Status};
+use ocm::handle::{Handle, NetworkCommand, NetworkReply, Status};
 use ocm::runtime::{NodeFlags, Running};
+use ocm_discovery::PeerId;
 use ocm_memory::{Document, create_edits, encode_edits};
 use ocm_node::view::read_memory;
-use ocm_node::{Command, CommandError, Reply};
-use ocm_record::{Did, MemoryId, RecordId, SpaceId};
+use ocm_node::{Command, CommandError, Reply, SpaceSnapshot, layout};
+use ocm_record::{Did, MemoryId, RecordId, Set, SpaceId};
 use ocm_space::{Access, Grant, Policy, Role};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// How long anything may take before a test gives up.
@@ -28,31 +32,88 @@ pub(crate) const READ_OPEN: Policy = Policy { write: Access::Members, read: Acce
 
 pub(crate) struct TestNode {
     pub(crate) running: Running,
+    place: Place,
+}
+
+/// Where a node lives, running or not. A clone is the same place.
+#[derive(Clone)]
+pub(crate) struct Place {
     transport: Transport,
-    dir: TempDir,
+    settings: Vec<(&'static str, &'static str)>,
+    dir: Arc<TempDir>,
+}
+
+impl Place {
+    pub(crate) fn new(transport: Transport, settings: &[(&'static str, &'static str)]) -> Self {
+        Self { transport, settings: settings.to_vec(), dir: Arc::new(TempDir::new().unwrap()) }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn config(&self, seeds: &[&TestNode]) -> Config {
+        let seeds: Vec<String> = seeds.iter().map(|node| node.address()).collect();
+        let quic = matches!(self.transport, Transport::Quic);
+        let mut flags = Overrides::new()
+            .set("data_dir", self.path().to_str().unwrap())
+            .set("network.port", "0")
+            .set("network.bind_address", "127.0.0.1")
+            .set("network.mdns", "false")
+            .set("network.beacon", "false")
+            .set("network.quic", if quic { "true" } else { "false" })
+            .set("network.tcp", if quic { "false" } else { "true" })
+            .set("network.seed_peers", seeds.join(","))
+            .set("api.listen", "127.0.0.1:0");
+        for (name, value) in &self.settings {
+            flags = flags.set(name, *value);
+        }
+        let none: [(&str, &str); 0] = [];
+        Config::load(&flags, &Environment::from_iter(none)).unwrap().config
+    }
+
+    /// Starts a node here that dials `seeds`, or says why not, as the owner would read it.
+    pub(crate) async fn try_start(
+        &self,
+        seeds: &[&TestNode],
+        flags: NodeFlags,
+    ) -> Result<TestNode, String> {
+        match Running::start(&self.config(seeds), flags).await {
+            Ok(running) => Ok(TestNode { running, place: self.clone() }),
+            Err(error) => Err(format!("{error:#}")),
+        }
+    }
+
+    pub(crate) async fn start(&self, seeds: &[&TestNode]) -> TestNode {
+        let offline = self.settings.contains(&("network.enable_network_calls", "false"));
+        let started = self.try_start(seeds, NodeFlags::default()).await;
+        let node = started.unwrap_or_else(|cause| panic!("the node does not start: {cause}"));
+        if !offline {
+            node.until("listens", |status| !status.network.listen.is_empty()).await;
+        }
+        node
+    }
 }
 
 impl TestNode {
     /// Starts a node that dials `seeds`.
     pub(crate) async fn start(transport: Transport, seeds: &[&TestNode]) -> Self {
-        let dir = TempDir::new().unwrap();
-        Self::start_in(dir, transport, seeds).await
+        Place::new(transport, &[]).start(seeds).await
     }
 
-    async fn start_in(dir: TempDir, transport: Transport, seeds: &[&TestNode]) -> Self {
-        let seeds: Vec<String> = seeds.iter().map(|node| node.address()).collect();
-        let config = config(dir.path(), transport, &seeds);
-        let running = Running::start(&config, NodeFlags::default()).await.unwrap();
-        let node = Self { running, transport, dir };
-        node.until("listens", |status| !status.network.listen.is_empty()).await;
-        node
+    /// Stops it in good order.
+    pub(crate) async fn stop(self) -> Place {
+        self.running.stop().await.unwrap();
+        self.place
     }
 
     /// Stops it and starts it again on the same directory.
     pub(crate) async fn restart(self, seeds: &[&TestNode]) -> Self {
-        let Self { running, transport, dir } = self;
-        running.stop().await.unwrap();
-        Self::start_in(dir, transport, seeds).await
+        self.stop().await.start(seeds).await
+    }
+
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
     }
 
     pub(crate) fn handle(&self) -> &Handle {
@@ -66,7 +127,7 @@ impl TestNode {
     /// An address of it, with its PeerId.
     pub(crate) fn address(&self) -> String {
         let listen = self.handle().status().network.listen.clone();
-        let wanted = match self.transport {
+        let wanted = match self.place.transport {
             Transport::Tcp => "/tcp/",
             Transport::Quic => "/quic-v1",
         };
@@ -83,6 +144,37 @@ impl TestNode {
             Ok(Err(_)) => panic!("the node ended before it {what}"),
             Err(_) => panic!("{} never {what}: {:#?}", self.running.name, self.handle().status()),
         }
+    }
+
+    /// What it shows of a space.
+    pub(crate) fn space(&self, space: SpaceId) -> SpaceSnapshot {
+        let status = self.handle().status();
+        status.core.spaces.iter().find(|held| held.id == space).cloned().unwrap()
+    }
+
+    /// Records of content that it holds in a space.
+    pub(crate) fn count(&self, space: SpaceId) -> u64 {
+        self.space(space).parity.content.count
+    }
+
+    /// The PeerIds it is connected with.
+    pub(crate) fn connections(&self) -> Vec<PeerId> {
+        self.handle().status().network.connections.iter().map(|c| c.peer).collect()
+    }
+
+    /// How often admission gave this verdict for this reason.
+    pub(crate) fn admissions(&self, verdict: &'static str, reason: &'static str) -> u64 {
+        *self.handle().status().core.admissions.get(&(verdict, reason)).unwrap_or(&0)
+    }
+
+    pub(crate) async fn network(&self, command: NetworkCommand) {
+        assert_eq!(self.handle().network(command).await.unwrap(), Ok(NetworkReply::Done));
+    }
+
+    /// The stored bytes of a record.
+    pub(crate) fn stored(&self, space: SpaceId, set: Set, id: &RecordId) -> Option<Vec<u8>> {
+        let number = self.space(space).number;
+        self.handle().reader().get(&layout::record(number, set, id)).unwrap()
     }
 
     pub(crate) async fn until_connected(&self, peers: usize) {
@@ -159,11 +251,19 @@ impl TestNode {
         self.command(command).await.unwrap();
     }
 
+    /// Starts many memories, with several commands under way at a time.
+    pub(crate) async fn write_many(&self, space: SpaceId, numbers: Range<usize>) -> Vec<MemoryId> {
+        let write = |n: usize| async move {
+            let content = json!({"title": format!("memory {n}"), "n": n, "text": "a".repeat(100)});
+            self.write(space, &content).await.unwrap()
+        };
+        futures::stream::iter(numbers).map(write).buffered(64).collect().await
+    }
+
     /// A memory, built from what is stored now.
     pub(crate) fn document(&self, space: SpaceId, memory: MemoryId) -> Document {
-        let status = self.handle().status();
-        let held = status.core.spaces.iter().find(|held| held.id == space).unwrap();
-        let read = read_memory(&**self.handle().reader(), held.number, &memory).unwrap();
+        let number = self.space(space).number;
+        let read = read_memory(&**self.handle().reader(), number, &memory).unwrap();
         assert_eq!(read.damaged, [], "nothing stored is damaged");
         Document::build(read.records).unwrap()
     }
@@ -171,20 +271,4 @@ impl TestNode {
     pub(crate) fn content(&self, space: SpaceId, memory: MemoryId) -> Value {
         self.document(space, memory).content().unwrap()
     }
-}
-
-fn config(dir: &Path, transport: Transport, seeds: &[String]) -> Config {
-    let quic = matches!(transport, Transport::Quic);
-    let flags = Overrides::new()
-        .set("data_dir", dir.to_str().unwrap())
-        .set("network.port", "0")
-        .set("network.bind_address", "127.0.0.1")
-        .set("network.mdns", "false")
-        .set("network.beacon", "false")
-        .set("network.quic", if quic { "true" } else { "false" })
-        .set("network.tcp", if quic { "false" } else { "true" })
-        .set("network.seed_peers", seeds.join(","))
-        .set("api.listen", "127.0.0.1:0");
-    let none: [(&str, &str); 0] = [];
-    Config::load(&flags, &Environment::from_iter(none)).unwrap().config
 }
