@@ -1,7 +1,9 @@
 //! Answering peers: a pure function of what is stored, but for what a push brings.
 
+use std::collections::BTreeSet;
+
 use ocm_discovery::{CLOCK_TOLERANCE_MS, Certificate, PeerId};
-use ocm_record::{Did, RecordId, SignedRecord, SpaceId};
+use ocm_record::{Did, RecordId, SignedRecord, SpaceId, verify_batch};
 use ocm_sync::{Hello, MessageError, Page, PushVerdict, Refusal, Request, Response, SpaceTag};
 
 use serde_bytes::ByteBuf;
@@ -162,23 +164,36 @@ impl Node {
         self.peers.get_mut(&peer)?.space_of(&own, &peer, tag, &mut spaces)
     }
 
-    /// As many of the asked records as fit. A damaged one counts as absent.
+    /// As many of the asked records as fit, checked again. A damaged one counts as absent: it is
+    /// reported, and, where its place in the store can be written again, fetched again.
     pub(crate) fn page(
         &mut self,
         space: SpaceId,
         ids: &[RecordId],
         store: &dyn Reader,
     ) -> Result<Page, ReadError> {
-        let mut damaged = Vec::new();
-        let Some(held) = self.spaces.get(&space) else { return Ok(Page::default()) };
-        let page = Page::fill(ids, |id| match held.read(id, store) {
+        let Some(held) = self.spaces.get_mut(&space) else { return Ok(Page::default()) };
+        let mut unreadable = Vec::new();
+        let mut found = Vec::new();
+        let mut page = Page::fill(ids, |id| match held.read(id, store) {
             Err(ReadError::Corrupt(_)) => {
-                damaged.push(*id);
+                unreadable.push(*id);
                 Ok(None)
             }
-            other => other,
+            other => other.inspect(|bytes| found.extend(bytes.is_some().then_some(*id))),
         })?;
-        self.out.extend(damaged.into_iter().map(|id| Output::Event(Event::Damaged { id })));
+        let altered = find_altered(&found, &page.records);
+        if !altered.is_empty() {
+            let records = found.iter().zip(std::mem::take(&mut page.records));
+            page.records =
+                records.filter(|(id, _)| !altered.contains(id)).map(|(_, r)| r).collect();
+            page.absent.extend(&altered);
+            page.absent.sort_unstable();
+            altered.iter().for_each(|id| held.forget(id));
+            self.compare_soon(space);
+        }
+        let damaged = unreadable.into_iter().chain(altered);
+        self.out.extend(damaged.map(|id| Output::Event(Event::Damaged { id })));
         Ok(page)
     }
 
@@ -245,6 +260,24 @@ impl Node {
             self.compare_soon(space);
         }
     }
+}
+
+/// The ids among `ids` whose records, in the same order, are not what they were when admitted.
+fn find_altered(ids: &[RecordId], records: &[ByteBuf]) -> BTreeSet<RecordId> {
+    let mut altered = BTreeSet::new();
+    let mut whole = Vec::with_capacity(records.len());
+    for (id, bytes) in ids.iter().zip(records) {
+        match SignedRecord::decode(bytes) {
+            Ok(record) if record.id() == *id => whole.push(record),
+            _ => {
+                altered.insert(*id);
+            }
+        }
+    }
+    let checked: Vec<RecordId> = whole.iter().map(SignedRecord::id).collect();
+    let verdicts = checked.into_iter().zip(verify_batch(whole));
+    altered.extend(verdicts.filter(|(_, verdict)| verdict.is_err()).map(|(id, _)| id));
+    altered
 }
 
 /// A verdict as it is told to whoever pushed the record.

@@ -27,6 +27,12 @@ impl StoredSet {
         }
     }
 
+    fn remove(&mut self, id: &RecordId) {
+        if self.tree.remove(id) {
+            self.hash.remove(id);
+        }
+    }
+
     fn contains(&self, id: &RecordId) -> bool {
         let Ok(found) = self.tree.contains(id);
         found
@@ -245,24 +251,35 @@ impl Space {
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let (id, header) = (record.id(), record.header());
+        let (key, boot, seq) = (&header.key, &header.boot, header.seq);
+        let place = layout::log(self.number, key, boot, seq);
+        let twin = layout::equivocation(self.number, key, boot, seq, &id);
+        let holder = match self.pending_places.get(&place) {
+            Some(id) => Some(*id),
+            None => store.get(&place)?.and_then(|bytes| RecordId::try_from(&bytes[..]).ok()),
+        };
+        // A damaged record comes again: what it counts for is counted already.
+        let again = match holder {
+            Some(holder) => holder == id || store.get(&twin)?.is_some(),
+            None => false,
+        };
         batch.put(layout::record(self.number, record.set(), &id), record.encode());
-        batch.count(&id.hash());
         if let (Set::Content, Some(memory)) = (record.set(), record.memory()) {
             batch.put(layout::memory_record(self.number, &memory, &id), Vec::new());
             batch.put(layout::dirty(self.number, &memory, &id), Vec::new());
         }
-        if header.kind == Kind::CHANGE && header.memory.is_none() {
-            self.tallies.memories += 1;
-        }
-        let place = layout::log(self.number, &header.key, &header.boot, header.seq);
-        if self.pending_places.contains_key(&place) || store.get(&place)?.is_some() {
-            self.tallies.equivocations += 1;
-            let twin =
-                layout::equivocation(self.number, &header.key, &header.boot, header.seq, &id);
-            batch.put(twin, Vec::new());
-        } else {
-            batch.put(place.clone(), id.as_bytes().to_vec());
-            self.pending_places.insert(place, id);
+        if !again {
+            batch.count(&id.hash());
+            if header.kind == Kind::CHANGE && header.memory.is_none() {
+                self.tallies.memories += 1;
+            }
+            if holder.is_some() {
+                self.tallies.equivocations += 1;
+                batch.put(twin, Vec::new());
+            } else {
+                batch.put(place.clone(), id.as_bytes().to_vec());
+                self.pending_places.insert(place, id);
+            }
         }
         batch.put(layout::tallies(self.number), ocm_record::to_canonical(&self.tallies));
         Arc::make_mut(&mut self.state).insert(record);
@@ -285,6 +302,13 @@ impl Space {
                 Some(record)
             })
             .collect()
+    }
+
+    /// Leaves a stored record that is damaged out of its set, so that it comes again.
+    pub(crate) fn forget(&mut self, id: &RecordId) {
+        self.digest.take();
+        self.content.remove(id);
+        self.authority.remove(id);
     }
 
     /// Whether the space's records travel by gossip: everyone may read it.
