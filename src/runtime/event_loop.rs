@@ -244,6 +244,9 @@ impl EventLoop {
 
     fn tell(&mut self, event: ocm_node::Event) {
         status::observe(&self.metrics, &event);
+        if let ocm_node::Event::Damaged { id } = &event {
+            tracing::error!(%id, "a stored record is damaged; it is left out");
+        }
         self.events += 1;
         // Nobody may be listening.
         let _ = self.feed.send(Arc::new(Numbered { number: self.events, at_ms: now_ms(), event }));

@@ -115,7 +115,10 @@ impl Running {
         let settings =
             Settings { compare_every_ms: u64::from(config.network.sync_interval_seconds) * 1000 };
         let seed = identity::random_seed()?;
-        let (node, first) = Node::open(keys.clone(), settings, seed, now_ms(), &*reader)?;
+        let (node, first) = Node::open(keys.clone(), settings, seed, now_ms(), &*reader).context(
+            "the node cannot be read back from its store; restore it, or start once with \
+                      --accept-loss and fetch what is missing from peers",
+        )?;
 
         let token = api_token(config)?;
         let listener = crate::api::listen(config.api.listen).await?;
@@ -273,7 +276,7 @@ fn open_store(
         }
     };
     for gap in gaps {
-        tracing::error!(?gap, "a part of the store cannot be read");
+        tracing::error!(?gap, "a part of the store cannot be read: start once with --accept-loss");
     }
     for repair in repairs {
         tracing::warn!("{repair}");
