@@ -17,7 +17,10 @@ async fn duplicates_cost_nothing(transport: Transport) {
     puppet.meet(&node).await;
     puppet.join_gossip(&node, space).await;
     let record = puppet.sign(space, vec![grant], &json!({"title": "once"})).encode();
-    assert_eq!(puppet.push(&node, space, &[record.clone()]).await, [PushVerdict::Accept]);
+    assert_eq!(
+        puppet.push(&node, space, std::slice::from_ref(&record)).await,
+        [PushVerdict::Accept]
+    );
     for _ in 0..20 {
         let twice = [record.clone(), record.clone()];
         assert_eq!(puppet.push(&node, space, &twice).await, [PushVerdict::Duplicate; 2]);
