@@ -40,6 +40,7 @@ pub mod api;
 pub mod cli;
 pub mod client;
 pub mod config;
+pub mod devnet;
 pub mod doctor;
 pub mod handle;
 pub mod identity;

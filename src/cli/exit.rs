@@ -22,29 +22,48 @@ Data goes to standard output, messages to standard error; --json prints what the
 
 /// How the process exits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// Done.
-    Done = 0,
+    Done,
     /// Failed.
-    Failed = 1,
+    Failed,
     /// Wrong usage or configuration.
-    Usage = 2,
+    Usage,
     /// The node cannot be reached.
-    Unreachable = 3,
+    Unreachable,
     /// Not found, or an ambiguous id.
-    NotFound = 4,
+    NotFound,
     /// Not permitted, or refused.
-    Refused = 5,
+    Refused,
     /// Checked and found wrong.
-    Wrong = 6,
+    Wrong,
     /// Timed out.
-    TimedOut = 7,
+    TimedOut,
+    /// As a program that was run for the owner exited.
+    As(u8),
+}
+
+impl Exit {
+    /// The number that the process exits with.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::NotFound => 4,
+            Self::Refused => 5,
+            Self::Wrong => 6,
+            Self::TimedOut => 7,
+            Self::As(code) => code,
+        }
+    }
 }
 
 impl From<Exit> for std::process::ExitCode {
     fn from(exit: Exit) -> Self {
-        Self::from(exit as u8)
+        Self::from(exit.code())
     }
 }
 
@@ -110,7 +129,9 @@ impl Failure {
             Exit::Unreachable => ("not-reachable", "the node cannot be reached"),
             Exit::Refused => ("no-token", "no token"),
             Exit::TimedOut => ("timed-out", "timed out"),
-            Exit::Done | Exit::Failed | Exit::NotFound | Exit::Wrong => ("failed", "failed"),
+            Exit::Done | Exit::Failed | Exit::NotFound | Exit::Wrong | Exit::As(_) => {
+                ("failed", "failed")
+            }
         };
         json!({
             "type": format!("urn:ocm:{reason}"),

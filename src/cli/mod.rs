@@ -74,6 +74,11 @@ struct Global {
 enum Command {
     #[command(flatten)]
     Configured(Configured),
+    /// A federation of nodes on this machine: start it, part it, take it down
+    #[command(
+        after_help = "Example:\n  ocm devnet up --nodes 3\n  ocm devnet exec 1 -- memory list\n  ocm devnet down"
+    )]
+    Devnet(crate::devnet::DevnetArgs),
     /// The configuration: what holds, what is wrong, a file to begin with
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -275,6 +280,7 @@ fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exi
             let shown = config::run(command, &global.overrides, environment)?;
             print(&shown, &global, io)
         }
+        Command::Devnet(args) => Ok(Exit::As(crate::devnet::run(args, global.json))),
         Command::Configured(command) => {
             let loaded = Config::load(&global.overrides, environment)?;
             with_configuration(command, Context { global, loaded, io })

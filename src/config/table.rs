@@ -130,13 +130,15 @@ settings! {
             env: "OCM_NETWORK_MAX_PEERS", preset: Preset::Text("128"),
             limit: Limit::Range(1, 4096), unit: "peers",
         }
-        /// Peers connected at one time from one IP address; loopback is exempt.
+        /// Peers behind one IP address before all of them lose their standing in gossip; loopback is
+        /// exempt.
         max_peers_per_address: u32 {
             env: "OCM_NETWORK_MAX_PEERS_PER_ADDRESS", preset: Preset::Text("16"),
             limit: Limit::Range(1, 4096), unit: "peers",
         }
-        /// The time between two comparisons of a space with a peer; each is moved by a random part
-        /// of it, so that nodes do not keep step.
+        /// The longest pause between two comparisons of a space with a peer while nothing changes;
+        /// each is moved by a random part of it, so that nodes do not keep step. A change is
+        /// compared within a second or so.
         sync_interval_seconds: u32 {
             env: "OCM_NETWORK_SYNC_INTERVAL_SECONDS", preset: Preset::Text("30"),
             limit: Limit::Range(1, 86_400), unit: "seconds",

@@ -262,7 +262,11 @@ fn open_store(
     flags: NodeFlags,
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<Arc<Store>> {
-    let options = OpenOptions { accept_loss: flags.accept_loss, ..OpenOptions::default() };
+    let options = OpenOptions {
+        accept_loss: flags.accept_loss,
+        cache_bytes: u64::from(config.database.cache_mib) * 1024 * 1024,
+        ..OpenOptions::default()
+    };
     let Opened { store, gaps, repairs, .. } = match config.database.backend {
         Backend::Sled => Store::open(&config.database.path, options, observer)?,
         Backend::Memory => {

@@ -74,11 +74,13 @@ pub struct OpenOptions {
     /// Read every entry at open and compare their number and sum with the newest summary. Without
     /// it, a loss inside the store that leaves its newest commit in place goes unnoticed.
     pub audit: bool,
+    /// Bytes of pages that the engine keeps in memory; resident memory is a few times this.
+    pub cache_bytes: u64,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { accept_loss: false, audit: true }
+        Self { accept_loss: false, audit: true, cache_bytes: sled::CACHE_BYTES }
     }
 }
 

@@ -39,7 +39,7 @@ pub(super) fn open(
         disk::sync_directory(engine.parent().unwrap_or(Path::new("."))).map_err(fail)?;
         repairs.push("a repair that was cut short was completed".to_owned());
     }
-    let mut backend = match SledBackend::open(engine) {
+    let mut backend = match SledBackend::open(engine, options.cache_bytes) {
         Ok(backend) => backend,
         Err(SledOpenError::Snapshot { file, bytes }) if options.accept_loss => {
             let aside = set_aside(&file, "damaged").map_err(fail)?;
@@ -47,22 +47,22 @@ pub(super) fn open(
                 "the damaged snapshot ({bytes} bytes) was set aside as {}",
                 aside.display()
             ));
-            match SledBackend::open(engine) {
+            match SledBackend::open(engine, options.cache_bytes) {
                 Err(SledOpenError::Damaged { cause, .. }) => {
-                    replace_engine(engine, &cause, &mut repairs)?
+                    replace_engine(engine, options, &cause, &mut repairs)?
                 }
                 other => other?,
             }
         }
         Err(SledOpenError::Damaged { cause, .. }) if options.accept_loss => {
-            replace_engine(engine, &cause, &mut repairs)?
+            replace_engine(engine, options, &cause, &mut repairs)?
         }
         Err(error) => return Err(error.into()),
     };
     if options.accept_loss {
         let (_, missed) = frontier::count(&backend).map_err(OpenError::Repair)?;
         if !missed.gaps.is_empty() {
-            backend = salvage(engine, &backend, &mut repairs)?;
+            backend = salvage(engine, options, &backend, &mut repairs)?;
         }
     }
     let backend: Arc<dyn Backend> = Arc::new(backend);
@@ -129,6 +129,7 @@ fn salvaged_path(engine: &Path) -> PathBuf {
 /// Sets an engine aside that does not open, and begins an empty one.
 fn replace_engine(
     engine: &Path,
+    options: OpenOptions,
     cause: &str,
     repairs: &mut Vec<String>,
 ) -> Result<SledBackend, OpenError> {
@@ -138,12 +139,13 @@ fn replace_engine(
         "the store could not be opened ({cause}) and was set aside as {}; it begins empty",
         aside.display()
     ));
-    Ok(SledBackend::open(engine)?)
+    Ok(SledBackend::open(engine, options.cache_bytes)?)
 }
 
 /// Copies what can be read of a damaged engine into a new one, and puts that in its place.
 fn salvage(
     engine: &Path,
+    options: OpenOptions,
     damaged: &SledBackend,
     repairs: &mut Vec<String>,
 ) -> Result<SledBackend, OpenError> {
@@ -153,7 +155,7 @@ fn salvage(
         // Left by a salvage that was cut short; it holds nothing that is not in the damaged one.
         fs::remove_dir_all(&fresh_path).map_err(fail)?;
     }
-    let fresh = SledBackend::open(&fresh_path)?;
+    let fresh = SledBackend::open(&fresh_path, options.cache_bytes)?;
     let mut batch = Batch::new();
     let mut bytes = 0;
     let mut copied = 0u64;
@@ -180,5 +182,5 @@ fn salvage(
         missed.gaps.len(),
         aside.display()
     ));
-    Ok(SledBackend::open(engine)?)
+    Ok(SledBackend::open(engine, options.cache_bytes)?)
 }

@@ -28,7 +28,7 @@ use thiserror::Error;
 use super::backend::{Backend, Direction, StoreError, check_sizes};
 use super::disk::{self, FILE_MODE};
 
-/// Bytes of pages that sled keeps in memory. Its own default is 1 GiB.
+/// Bytes of pages that sled keeps in memory, unless told otherwise. Its own default is 1 GiB.
 pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 
 /// How long opening waits for the lock of an engine that this process has just closed.
@@ -113,7 +113,7 @@ impl SledBackend {
     ///
     /// # Errors
     /// See [`SledOpenError`]; each says what to do.
-    pub fn open(directory: &Path) -> Result<Self, SledOpenError> {
+    pub fn open(directory: &Path, cache_bytes: u64) -> Result<Self, SledOpenError> {
         let fail = |error: io::Error| SledOpenError::Io {
             directory: directory.to_owned(),
             cause: error.to_string(),
@@ -121,7 +121,7 @@ impl SledBackend {
         disk::create_directory(directory).map_err(fail)?;
         disk::create_directory(&directory.join(SIDE_FILES)).map_err(fail)?;
         check_snapshots(directory)?;
-        let db = Arc::new(open_sled(directory)?);
+        let db = Arc::new(open_sled(directory, cache_bytes)?);
         make_durable(directory).map_err(fail)?;
         let data = File::open(directory.join(DATA_FILE)).map_err(fail)?;
         let side_directory = directory.join(SIDE_FILES);
@@ -273,10 +273,10 @@ pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     text.unwrap_or_else(|| "it panicked without a message".to_owned())
 }
 
-fn open_sled(directory: &Path) -> Result<::sled::Db, SledOpenError> {
+fn open_sled(directory: &Path, cache_bytes: u64) -> Result<::sled::Db, SledOpenError> {
     let started = Instant::now();
     loop {
-        let config = ::sled::Config::new().path(directory).cache_capacity(CACHE_BYTES);
+        let config = ::sled::Config::new().path(directory).cache_capacity(cache_bytes);
         let cause = match catch_unwind(AssertUnwindSafe(|| config.open())) {
             Ok(Ok(db)) => return Ok(db),
             Ok(Err(::sled::Error::Io(error))) => {

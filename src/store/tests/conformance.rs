@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::super::backend::Direction::{Ascending, Descending};
 use super::super::faulty::{Faults, FaultyBackend};
-use super::super::sled::SledBackend;
+use super::super::sled::{CACHE_BYTES, SledBackend};
 use super::*;
 
 /// Opens the engine again on what an earlier one left.
@@ -19,7 +19,7 @@ fn on_memory(suite: fn(Reopen<'_>)) {
 
 fn on_sled(suite: fn(Reopen<'_>)) {
     let dir = tempfile::tempdir().unwrap();
-    suite(&|| Arc::new(SledBackend::open(&dir.path().join("sled")).unwrap()));
+    suite(&|| Arc::new(SledBackend::open(&dir.path().join("sled"), CACHE_BYTES).unwrap()));
 }
 
 fn engine_suite(reopen: Reopen<'_>) {

@@ -1,0 +1,44 @@
+#!/bin/sh
+# Starts a federation of N OCM nodes on this machine (3 if no number is given), and sees that it is
+# one.
+#
+#   devnet/launch.sh [N] [options of `ocm devnet up`]
+#   devnet/launch.sh 3 --once       stop and remove it again when everything was seen to hold
+#
+# Builds the release binary first; cargo does nothing if it is up to date. Set OCM_BIN to use a
+# binary that is there already.
+set -eu
+
+nodes=3
+case ${1-} in
+    '' | -*) ;;
+    *[!0-9]*)
+        echo "usage: devnet/launch.sh [N] [options of 'ocm devnet up']" >&2
+        exit 2
+        ;;
+    *)
+        nodes=$1
+        shift
+        ;;
+esac
+
+root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
+bin=${OCM_BIN-}
+# Nodes know every variable that begins with OCM_, and would refuse this one.
+unset OCM_BIN
+
+if [ -z "$bin" ]; then
+    if ! command -v cargo >/dev/null 2>&1; then
+        echo 'cargo is not found: install Rust (https://rustup.rs), or set OCM_BIN to an ocm binary' >&2
+        exit 1
+    fi
+    cargo build --release --locked --bin ocm --manifest-path "$root/Cargo.toml"
+    target=${CARGO_TARGET_DIR-"$root/target"}
+    bin=$target/release/ocm
+fi
+if [ ! -x "$bin" ]; then
+    echo "$bin is no program: set OCM_BIN to an ocm binary" >&2
+    exit 1
+fi
+
+exec "$bin" devnet up --nodes "$nodes" "$@"

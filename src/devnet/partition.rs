@@ -1,0 +1,237 @@
+//! `ocm devnet partition` and `heal`: who may speak with whom.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::check::{self, PeerName};
+use super::error::DevnetError;
+use super::process::Standing;
+use super::state::Devnet;
+use super::table::peers_of;
+use super::wait::{Look, Node, Patience, each};
+use crate::client::escaped;
+
+/// Looks between two attempts to connect.
+const CONNECT_EVERY: usize = 100;
+
+/// Which group each node is in, by index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Groups(Vec<usize>);
+
+impl Groups {
+    /// Reads groups of indexes: `0,1/2`, or with ranges `0-4/5-9`.
+    ///
+    /// # Errors
+    /// When it is nothing of the kind, names a node that there is not, or does not name each node
+    /// once.
+    pub(crate) fn parse(text: &str, nodes: usize) -> Result<Self, DevnetError> {
+        let wrong = |why: String| {
+            Err(DevnetError::Groups(format!(
+                "{text:?} is no partition of {nodes} nodes: {why}; write as 0,1/2"
+            )))
+        };
+        let mut of: Vec<Option<usize>> = vec![None; nodes];
+        let parts: Vec<&str> = text.split('/').collect();
+        if parts.len() < 2 {
+            return wrong("it has one group only, and at least two are needed".into());
+        }
+        for (group, part) in parts.iter().enumerate() {
+            for piece in part.split(',') {
+                let Some((from, to)) = range(piece) else {
+                    return wrong(format!("{piece:?} is no index of a node"));
+                };
+                if to >= nodes {
+                    return wrong(format!("there is no node {to}"));
+                }
+                for (index, place) in of.iter_mut().enumerate().take(to + 1).skip(from) {
+                    if place.replace(group).is_some() {
+                        return wrong(format!("node {index} is named twice"));
+                    }
+                }
+            }
+        }
+        match of.iter().position(Option::is_none) {
+            Some(index) => wrong(format!("node {index} is in no group")),
+            None => Ok(Self(of.into_iter().flatten().collect())),
+        }
+    }
+
+    /// All nodes in one group.
+    pub(crate) fn whole(nodes: usize) -> Self {
+        Self(vec![0; nodes])
+    }
+
+    fn together(&self, one: usize, other: usize) -> bool {
+        self.0.get(one) == self.0.get(other)
+    }
+
+    /// How many groups there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.iter().collect::<BTreeSet<_>>().len()
+    }
+}
+
+/// `2` or `2-5`, both ends included.
+fn range(text: &str) -> Option<(usize, usize)> {
+    let index = |text: &str| {
+        let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| text.parse().ok()).flatten()
+    };
+    let (from, to) = text.trim().split_once('-').unwrap_or((text.trim(), text.trim()));
+    let (from, to): (usize, usize) = (index(from)?, index(to)?);
+    (from <= to).then_some((from, to))
+}
+
+/// Has the nodes that run block every peer of another group and let in again every peer of their
+/// own, both over their API; then waits until connections are as they are to be.
+///
+/// # Errors
+/// When a node does not do as it is asked, or connections do not follow in time.
+pub(crate) fn arrange(
+    devnet: &Devnet,
+    groups: &Groups,
+    patience: &Patience,
+) -> Result<(), DevnetError> {
+    let runs = |index: &usize| {
+        devnet.node(*index).is_ok_and(|node| node.standing(&devnet.executable) == Standing::Ours)
+    };
+    let nodes = (0..devnet.nodes.len())
+        .filter(runs)
+        .map(|index| Node::of(devnet, index, None))
+        .collect::<Result<Vec<Node>, DevnetError>>()?;
+    arrange_nodes(devnet, &nodes, groups, patience)
+}
+
+fn arrange_nodes(
+    devnet: &Devnet,
+    nodes: &[Node],
+    groups: &Groups,
+    patience: &Patience,
+) -> Result<(), DevnetError> {
+    for node in nodes {
+        set_blocks(devnet, node, groups)?;
+    }
+    let all: Vec<&Node> = nodes.iter().collect();
+    each(&all, patience, "groups are apart", |node, _| {
+        let apart: Vec<PeerName> = devnet
+            .nodes
+            .iter()
+            .filter(|peer| !groups.together(node.index(), peer.index))
+            .map(|peer| PeerName { index: peer.index, peer_id: peer.peer_id.clone() })
+            .collect();
+        check::apart(node, &apart)
+    })?;
+    let running: BTreeSet<usize> = nodes.iter().map(Node::index).collect();
+    each(&all, patience, "groups are connected within", |node, attempt| {
+        let near: Vec<PeerName> = peers_of(devnet, node.index(), false)
+            .into_iter()
+            .filter(|peer| running.contains(&peer.index))
+            .filter(|peer| groups.together(node.index(), peer.index))
+            .collect();
+        let look = check::connected(node, &near);
+        // One of two dials: with both there could be two connections.
+        if attempt.is_multiple_of(CONNECT_EVERY) && look != Look::There(()) {
+            for peer in near.iter().filter(|peer| peer.index > node.index()) {
+                if let Err(error) = connect(devnet, node, peer) {
+                    return Look::NotYet(error.to_string());
+                }
+            }
+        }
+        look
+    })?;
+    for node in nodes {
+        node.post("/v1/sync", None, "compare with its peers")?;
+    }
+    Ok(())
+}
+
+/// Has a node block those of other groups, and unblock those of its own.
+fn set_blocks(devnet: &Devnet, node: &Node, groups: &Groups) -> Result<(), DevnetError> {
+    let status = node.read("/status", "say whom it blocks")?;
+    let blocked = |peer: &str| {
+        let blocked = status.json()["blocked"].as_array();
+        blocked.is_some_and(|blocked| blocked.iter().any(|blocked| blocked == peer))
+    };
+    for peer in devnet.nodes.iter().filter(|peer| peer.index != node.index()) {
+        let action = match (groups.together(node.index(), peer.index), blocked(&peer.peer_id)) {
+            (true, true) => "unblock",
+            (false, false) => "block",
+            _ => continue,
+        };
+        let path = format!("/v1/peers/{}/{action}", escaped(&peer.peer_id));
+        node.post(&path, None, &format!("{action} node {}", peer.index))?;
+    }
+    Ok(())
+}
+
+fn connect(devnet: &Devnet, node: &Node, peer: &PeerName) -> Result<(), DevnetError> {
+    let port = devnet.node(peer.index)?.port;
+    // As it stands among the node's seed peers, so that it gets no second entry there.
+    let body = json!({"address": format!("127.0.0.1:{port}")});
+    let what = format!("connect to node {}", peer.index);
+    node.post("/v1/peers/connect", Some(&body), &what).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fake::{Fake, devnet_of};
+    use super::super::interrupt::Interrupt;
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn groups_are_lists_of_indexes_and_ranges() {
+        for (text, nodes, expected) in [
+            ("0,1/2", 3, vec![0, 0, 1]),
+            ("2/1/0", 3, vec![2, 1, 0]),
+            ("0-4/5-9", 10, [[0; 5], [1; 5]].concat()),
+            ("3,0-1 / 2", 4, vec![0, 0, 1, 0]),
+        ] {
+            assert_eq!(Groups::parse(text, nodes).unwrap(), Groups(expected), "{text}");
+        }
+        assert_eq!(Groups::parse("0/1/2", 3).unwrap().count(), 3);
+        assert_eq!(Groups::whole(3).count(), 1);
+    }
+
+    #[test]
+    fn every_node_is_named_once_in_one_of_several_groups() {
+        for (text, why) in [
+            ("0,1,2", "one group only"),
+            ("0,1/3", "there is no node 3"),
+            ("0/1", "node 2 is in no group"),
+            ("0,1/1,2", "node 1 is named twice"),
+            ("0-1/1-2", "node 1 is named twice"),
+            ("0,1/", "\"\" is no index"),
+            ("a/1,2", "\"a\" is no index"),
+            ("-1/0-2", "\"-1\" is no index"),
+            ("2-0/1", "\"2-0\" is no index"),
+            ("0/1-99999999999999999999", "is no index"),
+            ("0/1-18446744073709551615", "there is no node"),
+        ] {
+            let error = Groups::parse(text, 3).unwrap_err();
+            assert!(error.to_string().contains(why), "{text}: {error}");
+            assert_eq!(error.code(), 2);
+        }
+    }
+
+    #[test]
+    fn both_sides_block_and_both_let_in_again() {
+        let fakes = Fake::start_all(3);
+        let (_dir, devnet) = devnet_of(&fakes);
+        let nodes: Vec<Node> =
+            (0..3).map(|index| Node::of(&devnet, index, None).unwrap()).collect();
+        let patience = Patience::new(Duration::from_secs(10), &Interrupt::default());
+        Fake::connect_all(&fakes);
+        let parted = Groups::parse("0,1/2", 3).unwrap();
+        arrange_nodes(&devnet, &nodes, &parted, &patience).unwrap();
+        assert_eq!(fakes[0].blocked(), ["peer-2"]);
+        assert_eq!(fakes[1].blocked(), ["peer-2"]);
+        assert_eq!(fakes[2].blocked(), ["peer-0", "peer-1"]);
+        assert_eq!(fakes[1].peers(), ["peer-0"]);
+        arrange_nodes(&devnet, &nodes, &Groups::whole(3), &patience).unwrap();
+        assert!(fakes.iter().all(|fake| fake.blocked().is_empty()));
+        assert_eq!(fakes[2].peers(), ["peer-0", "peer-1"]);
+        assert!(fakes[0].asked("POST /v1/peers/connect") > 0);
+    }
+}
