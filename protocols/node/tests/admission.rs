@@ -1,0 +1,20 @@
+//! Admission from the outside: whatever way a record takes, what is decided on it, and what is
+//! said to others, and when.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "admission/closed.rs"]
+mod closed;
+#[path = "admission/fixture.rs"]
+mod fixture;
+#[path = "admission/gossip.rs"]
+mod gossip;
+#[path = "admission/hold.rs"]
+mod hold;
+#[path = "admission/order.rs"]
+mod order;
+#[path = "admission/promises.rs"]
+mod promises;
+#[path = "admission/rules.rs"]
+mod rules;
+#[path = "admission/strikes.rs"]
+mod strikes;

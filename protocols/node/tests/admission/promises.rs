@@ -1,0 +1,176 @@
+//! Nothing is said of a record before it is durable, but for the verdict that passes it on.
+
+use std::collections::VecDeque;
+
+use ocm_node::{BatchId, Command, Event, GossipVerdict, Input, Output, Verdict};
+use ocm_record::{SpaceId, verify_batch};
+use ocm_sync::{PushVerdict, Request, Response};
+
+use crate::fixture::*;
+
+/// Takes the commits out of what a node does: their batches, written but not acknowledged.
+fn write(host: &mut Host, out: Vec<Output>) -> (Vec<BatchId>, Vec<Output>) {
+    let mut batches = Vec::new();
+    let mut rest = Vec::new();
+    for out in out {
+        match out {
+            Output::Commit { batch, writes } => {
+                host.disk.write(writes);
+                batches.push(batch);
+            }
+            other => rest.push(other),
+        }
+    }
+    (batches, rest)
+}
+
+/// Whether any of this tells someone that a record stands.
+fn tells(out: &[Output]) -> bool {
+    out.iter().any(|out| {
+        matches!(
+            out,
+            Output::Reply { .. }
+                | Output::Respond { .. }
+                | Output::Publish { .. }
+                | Output::Send { .. }
+                | Output::Event(Event::Record { .. })
+        )
+    })
+}
+
+fn change(space: SpaceId) -> Command {
+    Command::Change { space, memory: None, deps: vec![], edits: title("x") }
+}
+
+#[test]
+fn a_reply_follows_its_commit() {
+    let scribe = Scribe::new(READ_OPEN);
+    let mut host = scribe.host(OWNER);
+    let mut open = VecDeque::new();
+    for ticket in 1..=3 {
+        let command = change(scribe.space);
+        let (batches, out) = {
+            let out = host.tell_slowly(Input::Command { ticket, command });
+            write(&mut host, out)
+        };
+        assert!(!tells(&out), "{out:?}");
+        open.push_back((batches, ticket));
+    }
+    assert_eq!(host.space(scribe.space).parity.content.count, 0, "nothing is durable yet");
+    while let Some((batches, expected)) = open.pop_front() {
+        let [batch] = batches[..] else { panic!("one commit for each command") };
+        let out = host.tell_slowly(Input::Committed(batch));
+        let replied: Vec<_> = out
+            .iter()
+            .filter_map(|out| match out {
+                Output::Reply { ticket, result } => Some((*ticket, result.is_ok())),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(replied, [(expected, true)]);
+        let published = out.iter().filter(|out| matches!(out, Output::Publish { .. })).count();
+        assert_eq!(published, 1);
+        assert_eq!(host.space(scribe.space).parity.content.count, expected);
+    }
+}
+
+#[test]
+fn the_answer_on_a_duplicate_waits_for_the_first() {
+    let mut scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let record = scribe.start(OWNER, &[]);
+    let import = |host: &mut Host, ticket| {
+        let records = vec![record.encode()];
+        let mut out =
+            host.tell_slowly(Input::Command { ticket, command: Command::Import { records } });
+        if let Some(at) = out.iter().position(|out| matches!(out, Output::Verify { .. })) {
+            let Output::Verify { job, records } = out.remove(at) else { panic!() };
+            out.extend(host.tell_slowly(Input::Verified { job, results: verify_batch(records) }));
+        }
+        write(host, out)
+    };
+    let (batches, out) = import(&mut host, 1);
+    assert!(!tells(&out));
+    let (none, out) = import(&mut host, 2);
+    assert!(none.is_empty() && !tells(&out), "the first is still on its way: {out:?}");
+    let out = host.tell_slowly(Input::Committed(batches[0]));
+    let replies: Vec<_> = out
+        .iter()
+        .filter_map(|out| match out {
+            Output::Reply { ticket, result: Ok(ocm_node::Reply::Imported(verdicts)) } => {
+                Some((*ticket, verdicts[0].clone()))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(replies, [(1, Verdict::Accept), (2, Verdict::Duplicate)]);
+    // Another batch acknowledged twice, or one that never was, says nothing again.
+    assert!(host.tell_slowly(Input::Committed(batches[0])).is_empty());
+    assert!(host.tell_slowly(Input::Committed(1_000_000)).is_empty());
+}
+
+#[test]
+fn what_is_not_durable_is_neither_served_nor_counted() {
+    let mut scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::connect(&mut host, OWNER);
+    assert!(peer.name(&mut host, scribe.space));
+    host.wait(1000);
+    let record = scribe.start(OWNER, &[]);
+    let channel = host.number();
+    let bytes = peer.push_request(scribe.space, &[record.encode()]).encode().unwrap();
+    let out = host.tell_slowly(Input::Request { peer: peer.id, channel, bytes });
+    let Some(Output::Verify { job, records }) = out.into_iter().next() else { panic!() };
+    let results = verify_batch(records);
+    let out = host.tell_slowly(Input::Verified { job, results });
+    let (batches, out) = write(&mut host, out);
+    assert!(!tells(&out), "{out:?}");
+    let before = host.space(scribe.space).parity;
+    assert_eq!(before.content.count, 0);
+    // The bytes lie on the disk already, and still nobody is told.
+    let ids = vec![record.id()];
+    let fetch = Request::Fetch { tag: peer.tag(scribe.space), ids: ids.clone() }.encode().unwrap();
+    let asked = host.number();
+    let out = host.tell_slowly(Input::Request { peer: peer.id, channel: asked, bytes: fetch });
+    match Response::decode(&answer(&out, asked).unwrap()).unwrap() {
+        Response::Records(page) => assert_eq!((page.records.len(), page.absent), (0, ids)),
+        other => panic!("{other:?}"),
+    }
+    let out = host.tell_slowly(Input::Committed(batches[0]));
+    let pushed = Response::decode(&answer(&out, channel).unwrap()).unwrap();
+    assert_eq!(pushed, Response::Pushed { verdicts: vec![PushVerdict::Accept] });
+    assert_eq!(host.space(scribe.space).parity.content.count, 1);
+    let events = out.iter().filter(|out| matches!(out, Output::Event(Event::Record { .. })));
+    assert_eq!(events.count(), 1);
+}
+
+#[test]
+fn only_the_verdict_of_gossip_comes_before() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::connect(&mut host, OWNER);
+    let record = scribe.start(OWNER, &[]);
+    let (peer, space, bytes) = (peer.id, scribe.space, record.encode());
+    let out = host.tell_slowly(Input::Gossip { peer, message: 5, space, bytes });
+    let (batches, out) = write(&mut host, out);
+    let [Output::Judge { message: 5, gossip: GossipVerdict::Accept }] = out[..] else {
+        panic!("{out:?}")
+    };
+    let out = host.tell_slowly(Input::Committed(batches[0]));
+    assert!(out.iter().any(|out| matches!(out, Output::Event(Event::Record { .. }))));
+    assert!(!out.iter().any(|out| matches!(out, Output::Publish { .. })), "gossip passes it on");
+}
+
+#[test]
+fn a_crash_before_the_commit_leaves_nothing_behind() {
+    let scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let whole = host.disk.clone();
+    let command = change(scribe.space);
+    let out = host.tell_slowly(Input::Command { ticket: 1, command });
+    assert!(out.iter().any(|out| matches!(out, Output::Commit { .. })) && !tells(&out));
+    let mut again = Host::open(OWNER, 2, whole);
+    assert_eq!(again.space(scribe.space).parity.content.count, 0);
+    assert!(again.command(change(scribe.space)).is_ok());
+    assert_eq!(again.space(scribe.space).tallies.memories, 1);
+}

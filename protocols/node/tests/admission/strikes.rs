@@ -1,0 +1,120 @@
+//! What breaks the protocol, and what that costs.
+
+use ocm_node::{Input, Output};
+use ocm_sync::{PushVerdict, Refusal, Request, Response};
+
+use crate::fixture::*;
+
+/// Sends bytes as a request: the answer, and whether the connection is ended.
+fn send(host: &mut Host, peer: &Peer, bytes: Vec<u8>) -> (Response, bool) {
+    let channel = host.number();
+    let out = host.tell(Input::Request { peer: peer.id, channel, bytes });
+    (Response::decode(&answer(&out, channel).unwrap()).unwrap(), disconnects(&out, peer.id))
+}
+
+#[test]
+fn the_third_malformed_request_ends_the_connection() {
+    let scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::connect(&mut host, 2);
+    let other = Peer::connect(&mut host, 3);
+    let malformed = Response::Refused { reason: Refusal::MALFORMED };
+    let unsupported = Response::Refused { reason: Refusal::UNSUPPORTED };
+    for (bytes, ends) in [(vec![], false), (vec![0x82, 2], false), (vec![0xff; 40], true)] {
+        assert_eq!(send(&mut host, &peer, vec![0x81, 23]), (unsupported.clone(), false));
+        assert_eq!(send(&mut host, &peer, bytes), (malformed.clone(), ends));
+        // Good requests in between change nothing.
+        let (answer, ended) =
+            send(&mut host, &other, Request::Spaces { tags: vec![] }.encode().unwrap());
+        assert_eq!((answer, ended), (Response::Spaces { shared: vec![] }, false));
+    }
+    // A new connection begins anew.
+    host.tell(Input::Disconnected(peer.id));
+    let peer = Peer::connect(&mut host, 2);
+    assert_eq!(send(&mut host, &peer, vec![]), (malformed, false));
+}
+
+#[test]
+fn malformed_reconciliation_is_a_breach() {
+    let scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::connect(&mut host, OWNER);
+    let tag = peer.tag(scribe.space);
+    let set = ocm_record::Set::Content;
+    let request = Request::Reconcile { tag, set, message: vec![0x62].into() }.encode().unwrap();
+    for ends in [false, false, true] {
+        let (answer, ended) = send(&mut host, &peer, request.clone());
+        assert_eq!(answer, Response::Refused { reason: Refusal::MALFORMED });
+        assert_eq!(ended, ends);
+    }
+}
+
+#[test]
+fn pushing_what_is_worthless_is_a_breach_and_what_is_refused_is_none() {
+    let mut scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::connect(&mut host, OWNER);
+    let start = scribe.start(OWNER, &[]);
+    let stranger = scribe.start(3, &[]);
+    let orphan = scribe.change(OWNER, &start, &[]);
+    let harmless = [stranger.encode(), orphan.encode(), orphan.encode_without_body()];
+    for _ in 0..5 {
+        let verdicts = peer.push(&mut host, scribe.space, &harmless);
+        assert_eq!(verdicts, [PushVerdict::Refuse, PushVerdict::Hold, PushVerdict::Hold]);
+    }
+    // A page is one breach, however many of its records are bad.
+    let bad = [forged(&start), forged(&orphan), b"no record".to_vec()];
+    let request = peer.push_request(scribe.space, &bad).encode().unwrap();
+    for ends in [false, false, true] {
+        let (answer, ended) = send(&mut host, &peer, request.clone());
+        let Response::Pushed { verdicts } = answer else { panic!("{answer:?}") };
+        assert_eq!(verdicts[0], PushVerdict::Reject);
+        assert_eq!(verdicts[2], PushVerdict::Reject);
+        assert_eq!(ended, ends);
+    }
+    let elsewhere = Scribe::named("elsewhere", CLOSED);
+    let verdicts = peer.push(&mut host, scribe.space, &[elsewhere.genesis.encode()]);
+    assert_eq!(verdicts, [PushVerdict::Reject], "it was sent as a record of this space");
+}
+
+#[test]
+fn answers_that_are_none_are_breaches() {
+    let scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::id(OWNER);
+    host.tell(Input::Connected(peer));
+    let mut ended = false;
+    let mut answered = 0;
+    for _ in 0..10 {
+        let out = if ended { vec![] } else { host.wait(6000) };
+        for out in out {
+            if let Output::Send { request, .. } = out {
+                answered += 1;
+                let out = host.tell(Input::Response { request, bytes: vec![0x80] });
+                ended |= disconnects(&out, peer);
+            }
+        }
+    }
+    assert!(ended);
+    assert_eq!(answered, 3);
+}
+
+#[test]
+fn nothing_is_answered_before_a_hello_that_proves_something() {
+    let scribe = Scribe::new(READ_OPEN);
+    let mut host = scribe.host(OWNER);
+    let id = Peer::id(2);
+    host.tell(Input::Connected(id));
+    let fetch = Request::Fetch { tag: [1; 32], ids: vec![] }.encode().unwrap();
+    let refused = Response::Refused { reason: Refusal::HELLO }.encode().unwrap();
+    assert_eq!(host.ask(id, fetch), refused);
+    // A certificate of another peer, and one that has ended.
+    let stolen = Peer::connect(&mut host, 3).hello(NOW);
+    let old = Peer::connect(&mut host, 2).hello(NOW - 40 * DAY);
+    for hello in [stolen, old] {
+        let bytes = Request::Hello(hello).encode().unwrap();
+        let channel = host.number();
+        let out = host.tell(Input::Request { peer: id, channel, bytes });
+        assert!(disconnects(&out, id));
+    }
+}
