@@ -1,0 +1,291 @@
+//! Vectors of reconciliation: what each side says, round by round, in both forms.
+
+use ocm_record::{RecordId, Time};
+use ocm_sync::{Initiator, ReconcileError, SumTree, WireError, limits, respond};
+use serde_json::{Value, json};
+
+use crate::vectors::{
+    apart, bytes, golden, hex, ids_of, list_of, named, shown, tampered, text, two_ids,
+};
+
+fn tree(ids: &[RecordId]) -> SumTree {
+    let mut tree = SumTree::new();
+    ids.iter().for_each(|id| assert!(tree.insert(*id).unwrap()));
+    tree
+}
+
+/// The messages of a whole conversation, and what it found.
+fn conversation(ours: &[RecordId], theirs: &[RecordId]) -> (Value, Vec<RecordId>, Vec<RecordId>) {
+    let (ours, theirs) = (tree(ours), tree(theirs));
+    let (asker, mut message) = Initiator::start(&ours, limits::FRAME_BYTES).unwrap();
+    let (mut rounds, mut need, mut have) = (Vec::new(), Vec::new(), Vec::new());
+    loop {
+        let answer = respond(&theirs, &message, limits::FRAME_BYTES).unwrap();
+        rounds.push(json!({ "asker": hex(&message), "responder": hex(&answer) }));
+        let step = asker.step(&ours, &answer).unwrap();
+        need.extend(step.need);
+        have.extend(step.have);
+        match step.reply {
+            Some(reply) => message = reply,
+            None => return (rounds.into(), need, have),
+        }
+        assert!(rounds.len() < 10);
+    }
+}
+
+/// Ids whose times and hashes lie close together.
+fn crowd(count: u64) -> Vec<RecordId> {
+    let id = |n: u64| {
+        let mut hash = [7; 32];
+        hash[..8].copy_from_slice(&(n / 4).to_be_bytes());
+        hash[8] = (n % 4) as u8;
+        RecordId::from_parts(Time::from_millis(1_750_000_000_000 + n / 40), hash)
+    };
+    (0..count).map(id).collect()
+}
+
+#[test]
+fn both_sides() {
+    let [one, two] = two_ids();
+    let all = crowd(200);
+    let without = |gone: &[usize]| -> Vec<RecordId> {
+        let kept = |(at, _): &(usize, &RecordId)| !gone.contains(at);
+        all.iter().enumerate().filter(kept).map(|(_, id)| *id).collect()
+    };
+    let extremes = vec![RecordId::MIN, RecordId::from_parts(Time::LAST, [0xff; 32])];
+    let pairs = [
+        ("no ids on either side", vec![], vec![]),
+        ("equal", vec![one, two], vec![one, two]),
+        ("the asker lacks one", vec![one], vec![one, two]),
+        ("the responder lacks one", vec![one, two], vec![two]),
+        ("the asker has none", vec![], vec![one, two]),
+        ("the lowest and the highest there can be", vec![], extremes),
+        ("many, equal", all.clone(), all.clone()),
+        ("many, each lacks some", without(&[3, 77, 78]), without(&[0, 120, 199])),
+        ("many, the asker has none", vec![], crowd(40)),
+    ];
+    let entry = |(name, ours, theirs): &(&str, Vec<RecordId>, Vec<RecordId>)| {
+        let (rounds, need, have) = conversation(ours, theirs);
+        json!({
+            "name": name,
+            "asker": shown(ours),
+            "responder": shown(theirs),
+            "rounds": rounds,
+            "needed": shown(&need),
+            "lacking": shown(&have),
+        })
+    };
+    let made = json!({
+        "about": "Reconciliation in form 0xe1 (protocols/README.md, section 10): two sets, every \
+                  message of both sides, what the asker needs and what the responder lacks. \
+                  `tampered` is a message that a responder refuses.",
+        "valid": pairs.iter().map(entry).collect::<Value>(),
+        "tampered": apart(malformed(0xe1)).0,
+    });
+    let file = golden("reconciliation.json", &made);
+    for entry in list_of(&file, "valid") {
+        let (ours, theirs) = (tree(&ids_of(&entry["asker"])), tree(&ids_of(&entry["responder"])));
+        let (asker, first) = Initiator::start(&ours, limits::FRAME_BYTES).unwrap();
+        let (mut next, mut need, mut have) = (Some(first), Vec::new(), Vec::new());
+        for round in entry["rounds"].as_array().unwrap() {
+            assert_eq!(next, Some(bytes(round, "asker")), "{}", entry["name"]);
+            let answer = respond(&theirs, &bytes(round, "asker"), limits::FRAME_BYTES).unwrap();
+            assert_eq!(answer, bytes(round, "responder"), "{}", entry["name"]);
+            let step = asker.step(&ours, &answer).unwrap();
+            need.extend(step.need);
+            have.extend(step.have);
+            next = step.reply;
+        }
+        assert_eq!(next, None);
+        assert_eq!(need, ids_of(&entry["needed"]));
+        assert_eq!(have, ids_of(&entry["lacking"]));
+        // Together they say what the sets say.
+        let missing = |of: &SumTree, in_: &SumTree| -> Vec<RecordId> {
+            let there: Vec<_> = in_.iter().collect();
+            of.iter().filter(|id| !there.contains(id)).collect()
+        };
+        assert_eq!(need, missing(&theirs, &ours));
+        assert_eq!(have, missing(&ours, &theirs));
+    }
+    check_malformed(&file, 0xe1);
+}
+
+/// A responder answers negentropy version 1 in kind.
+#[test]
+fn negentropy() {
+    let [one, two] = two_ids();
+    let list = |ids: &[RecordId]| {
+        let count = [u8::try_from(ids.len()).unwrap()];
+        let hashes: Vec<u8> = ids.iter().flat_map(RecordId::hash).collect();
+        [&[0x61, 0, 0, 2], &count[..], &hashes].concat()
+    };
+    let fingerprint =
+        |ids: &[RecordId]| [&[0x61, 0, 0, 1], &tree(ids).total().fingerprint()[..]].concat();
+    let skip = vec![0x61, 0, 0, 0];
+    let all = crowd(40);
+    let cases = [
+        ("no ids on either side", vec![], list(&[])),
+        ("a list, answered with a list", vec![one, two], list(&[one])),
+        ("an equal fingerprint", vec![one, two], fingerprint(&[one, two])),
+        ("another fingerprint, of few", vec![one, two], fingerprint(&[one])),
+        ("another fingerprint, of many", all.clone(), fingerprint(&[one])),
+        ("nothing but a skip", vec![one], skip),
+        ("nothing", vec![one], vec![0x61]),
+        ("two ranges, the second differs", vec![one, two], {
+            let bound = [&[0x82, 0x80, 0x80][..], &[0x01]].concat();
+            [&[0x61][..], &bound, &[0, 0, 0, 0, 2, 0]].concat()
+        }),
+    ];
+    let entry = |(name, ids, message): &(&str, Vec<RecordId>, Vec<u8>)| {
+        let answer = respond(&tree(ids), message, limits::FRAME_BYTES).unwrap();
+        json!({ "name": name, "responder": shown(ids), "asked": hex(message), "bytes": hex(answer) })
+    };
+    let made = json!({
+        "about": "Reconciliation in form 0x61, negentropy protocol version 1 (protocols/README.md, \
+                  section 10): a set, what is asked, and the responder's answer. `tampered` is a \
+                  message that a responder refuses.",
+        "valid": cases.iter().map(entry).collect::<Value>(),
+        "tampered": apart(malformed(0x61)).0,
+    });
+    let file = golden("negentropy.json", &made);
+    for entry in list_of(&file, "valid") {
+        let set = tree(&ids_of(&entry["responder"]));
+        let answer = respond(&set, &bytes(entry, "asked"), limits::FRAME_BYTES).unwrap();
+        assert_eq!(answer, bytes(entry, "bytes"), "{}", entry["name"]);
+    }
+    check_malformed(&file, 0x61);
+}
+
+/// Messages that are none, in one form.
+fn malformed(form: u8) -> Vec<Value> {
+    let with = |rest: &[u8]| [&[form], rest].concat();
+    let id = named(0, 1);
+    let infinity = [0x81, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f];
+    vec![
+        tampered("nothing", [], "short"),
+        tampered("another form", [0x62, 0, 0, 0], "form"),
+        tampered("a bound cut short", with(&[1]), "short"),
+        tampered("no mode", with(&[0, 0]), "short"),
+        tampered("a fingerprint of 15 bytes", with(&[&[0, 0, 1][..], &[9; 15]].concat()), "short"),
+        tampered(
+            "a list that promises more than it has",
+            with(&[&[0, 0, 2, 2][..], &id.hash()].concat()),
+            "short",
+        ),
+        tampered(
+            "a promise of 2^63 ids",
+            with(&[0, 0, 2, 0x81, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0]),
+            "short",
+        ),
+        tampered("a varint that begins with 0", with(&[0x80, 1, 0, 0]), "varint"),
+        tampered(
+            "a varint past 64 bits",
+            with(&[0x83, 255, 255, 255, 255, 255, 255, 255, 255, 0x7f]),
+            "varint",
+        ),
+        tampered("a prefix of 33 bytes", with(&[&[2, 33][..], &[1; 33], &[0]].concat()), "bound"),
+        tampered("infinity with a prefix", with(&[0, 1, 7, 0]), "bound"),
+        tampered(
+            "infinity in another form",
+            with(&[&infinity[..], &[0, 0], &[2, 0, 0]].concat()),
+            "bound",
+        ),
+        tampered("a bound below the one before", with(&[2, 1, 9, 0, 1, 1, 8, 0]), "bound"),
+        tampered("a bound after infinity", with(&[0, 0, 0, 2, 0, 0]), "bound"),
+        tampered("mode 3", with(&[0, 0, 3]), "mode"),
+        tampered("8193 ranges", with(&[1, 0, 0].repeat(8193)), "ranges"),
+        tampered("65537 bytes", with(&[0; 65_536]), "long"),
+    ]
+}
+
+fn check_malformed(file: &Value, form: u8) {
+    for entry in list_of(file, "tampered").iter().chain(&apart(malformed(form)).1) {
+        let result = respond(&SumTree::new(), &bytes(entry, "bytes"), limits::FRAME_BYTES);
+        let Err(ReconcileError::Wire(error)) = result else {
+            panic!("{}: {result:?}", entry["name"])
+        };
+        assert_eq!(class(&error), text(entry, "error"), "{}: {error}", entry["name"]);
+    }
+}
+
+fn class(error: &WireError) -> &'static str {
+    match error {
+        WireError::Form(_) => "form",
+        WireError::Long(_) => "long",
+        WireError::Short => "short",
+        WireError::Varint => "varint",
+        WireError::Bound => "bound",
+        WireError::Mode(_) => "mode",
+        WireError::Listed => "listed",
+        WireError::Ranges => "ranges",
+        WireError::Ids => "ids",
+    }
+}
+
+/// What only an asker reads: the times in a responder's lists.
+#[test]
+fn answer() {
+    let [one, two] = two_ids();
+    let hash = |id: &RecordId| id.hash().to_vec();
+    let time = |id: &RecordId| varint(id.time().0);
+    let with = |rest: &[Vec<u8>]| [vec![0xe1, 0, 0, 2], rest.concat()].concat();
+    let valid = [
+        ("all equal", vec![0xe1], vec![]),
+        ("one id", with(&[vec![1], time(&one), hash(&one)]), vec![one]),
+        (
+            "two ids",
+            with(&[vec![2], time(&one), hash(&one), varint(513), hash(&two)]),
+            vec![one, two],
+        ),
+        (
+            "two ids of one time",
+            with(&[vec![2], time(&one), vec![1; 32], vec![0], vec![2; 32]]),
+            vec![named(0, 1), named(0, 2)],
+        ),
+    ];
+    let listed = |name: &str, rest: &[Vec<u8>]| tampered(name, with(rest), "listed");
+    let many = [vec![1], vec![7; 32]].concat().repeat(2049);
+    let long = [tampered("2049 ids", with(&[varint(2049), many]), "long")];
+    let made = json!({
+        "about": "An answer in form 0xe1 as an asker without ids reads it (protocols/README.md, \
+                  section 10): what it needs then.",
+        "valid": valid.iter().map(|(name, bytes, needed)| {
+            json!({ "name": name, "bytes": hex(bytes), "needed": shown(needed) })
+        }).collect::<Value>(),
+        "tampered": [
+            tampered("the other form", [0x61], "form"),
+            tampered("a list without times", with(&[vec![1], hash(&one)]), "short"),
+            listed("an id twice", &[vec![2], time(&one), hash(&one), vec![0], hash(&one)]),
+            listed("hashes out of order", &[vec![2], time(&one), vec![2; 32], vec![0], vec![1; 32]]),
+            listed("a time past 64 bits",
+                &[vec![2], time(&one), hash(&one), varint(u64::MAX), hash(&two)]),
+            listed("an id past its range",
+                &[vec![1], varint(u64::MAX), vec![0; 32]]),
+        ],
+    });
+    let file = golden("answer.json", &made);
+    let empty = SumTree::new();
+    let (asker, _) = Initiator::start(&empty, limits::FRAME_BYTES).unwrap();
+    for entry in list_of(&file, "valid") {
+        let step = asker.step(&empty, &bytes(entry, "bytes")).unwrap();
+        assert_eq!(step.need, ids_of(&entry["needed"]), "{}", entry["name"]);
+        assert_eq!((step.have, step.reply), (vec![], None));
+    }
+    for entry in list_of(&file, "tampered").iter().chain(&long) {
+        let result = asker.step(&empty, &bytes(entry, "bytes"));
+        let Err(ReconcileError::Wire(error)) = result else {
+            panic!("{}: {result:?}", entry["name"])
+        };
+        assert_eq!(class(&error), text(entry, "error"), "{}: {error}", entry["name"]);
+    }
+}
+
+/// Base 128, the highest digit first.
+fn varint(mut value: u64) -> Vec<u8> {
+    let mut digits = vec![(value & 0x7f) as u8];
+    while value > 0x7f {
+        value >>= 7;
+        digits.insert(0, 0x80 | (value & 0x7f) as u8);
+    }
+    digits
+}
