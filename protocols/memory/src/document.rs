@@ -305,3 +305,6 @@ impl Document {
         diff(&current, &target)
     }
 }
+
+#[cfg(test)]
+mod vectors;

@@ -21,8 +21,8 @@ use crate::run;
 /// One record, rendered.
 #[derive(Debug, Clone)]
 pub(crate) struct Rendered {
-    change: ChangeHash,
-    actor: Vec<u8>,
+    pub(crate) change: ChangeHash,
+    pub(crate) actor: Vec<u8>,
     /// How many places it made one value of several, or why it has no effect.
     pub(crate) outcome: Result<u64, Void>,
 }
