@@ -69,7 +69,10 @@ fn every_schedule_keeps_what_is_promised() {
                     }
                     match catch_unwind(AssertUnwindSafe(|| World::new(seed, false).run())) {
                         Ok(summary) => total.lock().unwrap().add(&summary),
-                        Err(_) => failed.lock().unwrap().push(seed),
+                        Err(_) => {
+                            println!("seed {seed} failed");
+                            failed.lock().unwrap().push(seed);
+                        }
                     }
                 }
             });

@@ -260,6 +260,7 @@ pub(crate) fn at_the_end(world: &mut World) {
         }
         let twins = snapshot.spaces.iter().map(|space| space.tallies.equivocations).sum::<u64>();
         world.summary.twins += twins;
+        assert_eq!(snapshot.batches, 0, "node {at} still takes something in");
         reopened(world, at);
     }
     world.summary.records = world.ledger.records.len() as u64;

@@ -172,7 +172,10 @@ impl World {
         Some(match self.dice.below(6) {
             0 => forge::garbage_copy(&mut self.dice, &bytes),
             1 => forge::stripped(&bytes),
-            2 => forge::forged(record.header(), &author, body),
+            // Of a record of its own this would be a twin.
+            2 if record.header().key != author.public() => {
+                forge::forged(record.header(), &author, body)
+            }
             3 => self.orphan(index, space),
             // Where everyone may write this would be a record like any other.
             4 if self.spaces[FREE] != Some(space) => {

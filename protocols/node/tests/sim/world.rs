@@ -369,6 +369,10 @@ impl World {
                 if let Told::Compared { .. } = &told {
                     self.summary.compared += 1;
                 }
+                if let Told::SessionEnded { peer, outcome: "fault", .. } = &told {
+                    let with = self.peers[peer];
+                    assert!(with >= self.plan.nodes, "{at} blames honest {with} for a session");
+                }
                 tell!(self, "{at} {told:?}");
             }
         }
