@@ -12,7 +12,7 @@ use crate::limits;
 use crate::node::{Asked, Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{CommandError, Event, Output};
-use crate::peer::{Known, Peer, Run};
+use crate::peer::{Known, Peer, Run, RunNumber};
 use crate::random;
 use crate::snapshot::ParityState;
 use crate::storage::{ReadError, Reader};
@@ -169,11 +169,13 @@ impl Node {
         let own = self.own;
         let Some(held) = self.spaces.get(&space) else { return };
         let parity = held.parity();
+        let run = self.next_id();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(tag) = peer.tag_to(&own, &id, &space) else { return };
         let Some(shared) = peer.shared.get_mut(&space) else { return };
         shared.run = Run::Probing;
-        self.ask(id, &Request::Parity { tag, parity }, Asked::Probe { peer: id, space });
+        shared.number = run;
+        self.ask(id, &Request::Parity { tag, parity }, Asked::Probe { peer: id, space, run });
     }
 
     /// Compares with everyone now. Returns how many comparisons begin.
@@ -291,16 +293,19 @@ impl Node {
                 return Ok(());
             }
         };
+        if self.is_stale(&asked) {
+            return Ok(());
+        }
         match (asked, response) {
             (Asked::Hello(peer), Response::Hello(hello)) => self.greeted(peer, &hello),
             (Asked::Spaces { peer, spaces }, Response::Spaces { shared }) => {
                 self.shared_spaces(peer, &spaces, &shared, store)?;
             }
-            (Asked::Probe { peer, space }, Response::Parity { parity }) => {
+            (Asked::Probe { peer, space, .. }, Response::Parity { parity }) => {
                 self.probed(peer, space, &parity, store)?;
             }
-            (Asked::Probe { peer, space }, Response::Unknown) => self.denied(peer, space),
-            (Asked::Session { peer, space }, response) => {
+            (Asked::Probe { peer, space, .. }, Response::Unknown) => self.denied(peer, space),
+            (Asked::Session { peer, space, .. }, response) => {
                 self.session_answered(peer, space, response, store)?;
             }
             (Asked::Hint { peer, space, ids }, Response::Records(page)) => {
@@ -340,7 +345,26 @@ impl Node {
         self.give_up(&asked);
     }
 
+    /// Whether a request belongs to a comparison that is over, or was begun anew.
+    fn is_stale(&self, asked: &Asked) -> bool {
+        match asked {
+            Asked::Probe { peer, space, run } | Asked::Session { peer, space, run } => {
+                !self.is_current(peer, space, *run)
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether this comparison is still the one under way.
+    pub(crate) fn is_current(&self, peer: &PeerId, space: &SpaceId, run: RunNumber) -> bool {
+        let shared = self.peers.get(peer).and_then(|peer| peer.shared.get(space));
+        shared.is_some_and(|shared| !shared.run.is_idle() && shared.number == run)
+    }
+
     fn give_up(&mut self, asked: &Asked) {
+        if self.is_stale(asked) {
+            return;
+        }
         let retry = self.now + limits::RETRY_MS;
         let Some(peer) = self.peers.get_mut(&asked.peer()) else { return };
         match asked {
@@ -348,7 +372,7 @@ impl Node {
             Asked::Spaces { .. } => {
                 peer.announce_at = Some(peer.announce_at.map_or(retry, |at| at.min(retry)));
             }
-            Asked::Probe { peer: id, space } | Asked::Session { peer: id, space } => {
+            Asked::Probe { peer: id, space, .. } | Asked::Session { peer: id, space, .. } => {
                 if let Some(shared) = peer.shared.get_mut(space) {
                     shared.run = Run::Idle;
                     shared.due = retry;

@@ -15,7 +15,7 @@ use crate::layout::{self, SpaceEntry, SpaceNumber};
 use crate::limits;
 use crate::origin::Origin;
 use crate::output::{CommandError, Event, Output, Reply};
-use crate::peer::Peer;
+use crate::peer::{Peer, RunNumber};
 use crate::random;
 use crate::recent::Recent;
 use crate::snapshot::{PeerSnapshot, RefusalEntry, Snapshot, SpaceSnapshot};
@@ -115,7 +115,7 @@ pub(crate) enum After {
     /// Answer a peer's push.
     Pushed { channel: ChannelId, peer: PeerId, space: SpaceId, verdicts: Vec<Verdict> },
     /// Go on with a session.
-    Fetched { peer: PeerId, space: SpaceId, verdicts: Vec<(RecordId, Verdict)> },
+    Fetched { peer: PeerId, space: SpaceId, run: RunNumber, verdicts: Vec<(RecordId, Verdict)> },
 }
 
 /// A request of ours that has no answer yet.
@@ -123,8 +123,8 @@ pub(crate) enum After {
 pub(crate) enum Asked {
     Hello(PeerId),
     Spaces { peer: PeerId, spaces: Vec<Option<SpaceId>> },
-    Probe { peer: PeerId, space: SpaceId },
-    Session { peer: PeerId, space: SpaceId },
+    Probe { peer: PeerId, space: SpaceId, run: RunNumber },
+    Session { peer: PeerId, space: SpaceId, run: RunNumber },
     Hint { peer: PeerId, space: SpaceId, ids: Vec<RecordId> },
     Push { peer: PeerId, space: SpaceId },
     Present { peer: PeerId, space: SpaceId },
@@ -162,7 +162,7 @@ pub(crate) enum Slot {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     Push { channel: ChannelId, peer: PeerId, space: SpaceId },
-    Session { peer: PeerId, space: SpaceId },
+    Session { peer: PeerId, space: SpaceId, run: RunNumber },
     Hint,
     Import { ticket: Ticket },
 }
@@ -356,8 +356,8 @@ impl Node {
                 After::Pushed { channel, peer, space, verdicts } => {
                     self.answer_push(channel, peer, space, &verdicts);
                 }
-                After::Fetched { peer, space, verdicts } => {
-                    self.session_admitted(peer, space, &verdicts, store)?;
+                After::Fetched { peer, space, run, verdicts } => {
+                    self.session_admitted(peer, space, run, &verdicts, store)?;
                 }
             }
         }

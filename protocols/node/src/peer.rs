@@ -53,11 +53,16 @@ pub(crate) struct Shared {
     pub(crate) interval: u64,
     /// What is under way.
     pub(crate) run: Run,
+    /// Names what is under way: an answer that belongs to an earlier run is none to this one.
+    pub(crate) number: RunNumber,
     /// The last comparison.
     pub(crate) parity: Option<ParityState>,
     /// What could not be admitted in the last session, by verdict.
     pub(crate) not_admitted: BTreeMap<&'static str, u64>,
 }
+
+/// Names one comparison with one peer in one space, over the life of the node.
+pub(crate) type RunNumber = u64;
 
 /// What is under way between two nodes in one space.
 #[derive(Debug)]
@@ -149,6 +154,7 @@ impl Peer {
             due: now,
             interval: crate::limits::INTERVAL_MIN_MS,
             run: Run::Idle,
+            number: 0,
             parity: None,
             not_admitted: BTreeMap::new(),
         })

@@ -11,7 +11,7 @@ use crate::limits;
 use crate::node::{Asked, Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
-use crate::peer::Run;
+use crate::peer::{Run, RunNumber};
 use crate::space::Space;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
@@ -65,6 +65,7 @@ impl Node {
         &mut self,
         id: PeerId,
         space: SpaceId,
+        run: RunNumber,
         verdicts: &[(RecordId, Verdict)],
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
@@ -78,13 +79,16 @@ impl Node {
             }
             rejected |= matches!(verdict, Verdict::Reject(_));
         }
+        if rejected {
+            self.strike(id, "it served records that are not what they claim to be");
+        }
+        if !self.is_current(&id, &space, run) {
+            return Ok(());
+        }
         if let Some(shared) = self.shared_mut(id, space) {
             for (_, verdict) in verdicts.iter().filter(|(_, verdict)| !verdict.stands()) {
                 *shared.not_admitted.entry(verdict.name()).or_default() += 1;
             }
-        }
-        if rejected {
-            self.strike(id, "it served records that are not what they claim to be");
         }
         let action = self.drive(id, space, |session, held| {
             let Ok(action) = session.on_admitted(admitted, held);
@@ -120,7 +124,8 @@ impl Node {
             match action {
                 Action::Send(request) => self.send_in_session(id, space, &request),
                 Action::Admit { records, .. } => {
-                    let purpose = Purpose::Session { peer: id, space };
+                    let Some(shared) = self.shared_mut(id, space) else { return Ok(()) };
+                    let purpose = Purpose::Session { peer: id, space, run: shared.number };
                     let records = records.into_iter().map(Ok);
                     self.verify_many(records, Some(space), Origin::Fetch(id), purpose, store)?;
                 }
@@ -139,7 +144,9 @@ impl Node {
     }
 
     fn send_in_session(&mut self, id: PeerId, space: SpaceId, request: &Request) {
-        self.ask(id, request, Asked::Session { peer: id, space });
+        let Some(shared) = self.shared_mut(id, space) else { return };
+        let run = shared.number;
+        self.ask(id, request, Asked::Session { peer: id, space, run });
     }
 
     fn session_done(&mut self, id: PeerId, space: SpaceId, outcome: &Outcome) {
