@@ -98,8 +98,9 @@ impl Node {
                 }
             }
             Verdict::Hold(Hold::Dependency(missing) | Hold::Authority(missing)) => {
-                // The owner is told at once; a record of ours never stands later by surprise.
-                if origin != Origin::Local {
+                // The owner is told at once; a record of ours never stands later by surprise. And
+                // a copy without its body could not stand later, but would mask the whole one.
+                if origin != Origin::Local && record.body_bytes().is_some() {
                     self.held.insert(record.clone(), origin, missing.clone());
                     self.touch();
                 }
