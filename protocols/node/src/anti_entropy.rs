@@ -469,10 +469,10 @@ impl Node {
             return Ok(());
         }
         if !self.may_begin(&space) {
-            let now = self.now;
+            let at = self.now + random::jitter(&mut self.rng, limits::PROBE_AFTER_MS);
             if let Some(shared) = self.shared_mut(id, space) {
                 shared.run = Run::Idle;
-                shared.due = now + limits::PROBE_AFTER_MS;
+                shared.due = at;
             }
             return Ok(());
         }
