@@ -322,7 +322,7 @@ impl World {
             self.carry_out(at, output);
         }
         self.arm(at);
-        if self.summary.happenings % 32 == 0 {
+        if self.summary.happenings.is_multiple_of(32) {
             check::limits_hold(&self.sites[at]);
         }
     }

@@ -1,0 +1,351 @@
+//! Two cores, message by message: the smallest scenes in which something once went wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+#[path = "sim/disk.rs"]
+#[allow(dead_code, reason = "a part of it is enough here")]
+mod disk;
+
+use disk::Disk;
+use ipld_core::ipld;
+use ipld_core::ipld::Ipld;
+use ocm_discovery::PeerId;
+use ocm_node::{
+    ChannelId, Command, Event, GossipVerdict, Identity, Input, JobId, Node, Output, Reply,
+    RequestId, Settings,
+};
+use ocm_record::{Did, SignedRecord, SigningKey, SpaceId, to_canonical, verify_batch};
+use ocm_space::{Access, Grant, Policy, Role};
+use ocm_sync::{Request, Response, space_tag};
+use serde_bytes::ByteBuf;
+
+const NOW: u64 = 1_760_000_000_000;
+
+/// One core with its disk. What it wants done waits until it is done here.
+struct Rig {
+    node: Node,
+    disk: Disk,
+    peer: PeerId,
+    did: Did,
+    /// Whether the disk flushes and the verifier works by themselves.
+    flushes: bool,
+    verifies: bool,
+    jobs: Vec<(JobId, Vec<SignedRecord>)>,
+    sent: Vec<(PeerId, RequestId, Vec<u8>)>,
+    answered: Vec<(ChannelId, Vec<u8>)>,
+    judged: Vec<GossipVerdict>,
+    replies: Vec<Reply>,
+    events: Vec<Event>,
+}
+
+impl Rig {
+    fn new(who: u8) -> Self {
+        let identity = Identity {
+            author: SigningKey::from_seed(&[who; 32]),
+            peer: SigningKey::from_seed(&[who + 100; 32]),
+        };
+        let (peer, did) =
+            (PeerId::new(identity.peer.public()), Did::from(identity.author.public()));
+        let disk = Disk::default();
+        let (node, _) = Node::open(identity, Settings::default(), [who; 32], NOW, &disk).unwrap();
+        Self {
+            node,
+            disk,
+            peer,
+            did,
+            flushes: true,
+            verifies: true,
+            jobs: Vec::new(),
+            sent: Vec::new(),
+            answered: Vec::new(),
+            judged: Vec::new(),
+            replies: Vec::new(),
+            events: Vec::new(),
+        }
+    }
+
+    fn give(&mut self, now: u64, input: Input) {
+        for output in self.node.handle(input, now, &self.disk).unwrap() {
+            match output {
+                Output::Commit { batch, writes } => self.disk.submit(batch, writes),
+                Output::Verify { job, records } => self.jobs.push((job, records)),
+                Output::Send { peer, request, bytes } => self.sent.push((peer, request, bytes)),
+                Output::Respond { channel, bytes } => self.answered.push((channel, bytes)),
+                Output::Judge { gossip, .. } => self.judged.push(gossip),
+                Output::Reply { result, .. } => self.replies.push(result.unwrap()),
+                Output::Event(event) => self.events.push(event),
+                Output::Subscribe(_) | Output::Publish { .. } => {}
+                Output::Disconnect { reason, .. } => panic!("{reason}"),
+            }
+        }
+        self.work(now);
+    }
+
+    fn work(&mut self, now: u64) {
+        if self.flushes {
+            for batch in self.disk.flush(usize::MAX).0 {
+                self.give(now, Input::Committed(batch));
+            }
+        }
+        if self.verifies {
+            for (job, records) in std::mem::take(&mut self.jobs) {
+                self.give(now, Input::Verified { job, results: verify_batch(records) });
+            }
+        }
+    }
+
+    fn command(&mut self, command: Command) -> Reply {
+        self.give(NOW, Input::Command { ticket: 0, command });
+        self.replies.pop().unwrap()
+    }
+
+    fn create(&mut self, read: Access) -> SpaceId {
+        let policy = Policy { write: Access::Members, read };
+        match self.command(Command::CreateSpace { name: "camp".into(), policy }) {
+            Reply::Space(space) => space,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn grant(&mut self, space: SpaceId, to: Did) {
+        let grant = Grant { to, role: Role::Writer, key: None, kinds: None, expires: None };
+        self.command(Command::Grant { space, grant });
+    }
+
+    /// Everything it stores of a space, as bytes, authority first.
+    fn export(&self, space: SpaceId) -> Vec<Vec<u8>> {
+        let number = self.disk.spaces()[&space];
+        [ocm_record::Set::Authority, ocm_record::Set::Content]
+            .into_iter()
+            .flat_map(|set| self.disk.ids(number, set))
+            .map(|id| self.disk.record(number, &id).unwrap().clone())
+            .collect()
+    }
+
+    fn holds(&self, space: SpaceId) -> bool {
+        self.disk.holds(&space, &space.0)
+    }
+
+    fn shares(&self, with: &Rig, space: SpaceId) -> bool {
+        let snapshot = self.node.snapshot();
+        let peer = snapshot.peers.iter().find(|peer| peer.peer == with.peer);
+        peer.is_some_and(|peer| peer.shared.contains_key(&space))
+    }
+
+    fn faults(&self) -> usize {
+        let fault = |event: &&Event| matches!(event, Event::SessionEnded { outcome: "fault", .. });
+        self.events.iter().filter(fault).count()
+    }
+}
+
+fn connect(a: &mut Rig, b: &mut Rig, now: u64) {
+    let (first, second) = (a.peer, b.peer);
+    a.give(now, Input::Connected(second));
+    b.give(now, Input::Connected(first));
+}
+
+/// Carries what the two say to each other, one tick every 50 ms.
+fn talk(a: &mut Rig, b: &mut Rig, now: &mut u64, millis: u64) {
+    let end = *now + millis;
+    while *now < end {
+        for turn in 0..2 {
+            let (from, to) = if turn == 0 { (&mut *a, &mut *b) } else { (&mut *b, &mut *a) };
+            for (_, request, bytes) in std::mem::take(&mut from.sent) {
+                // A rig asks nobody else, so that the number of its request can name the channel.
+                to.give(*now, Input::Request { peer: from.peer, channel: request, bytes });
+            }
+            for (request, bytes) in std::mem::take(&mut to.answered) {
+                from.give(*now, Input::Response { request, bytes });
+            }
+        }
+        *now += 50;
+        a.give(*now, Input::Tick);
+        b.give(*now, Input::Tick);
+    }
+}
+
+#[test]
+fn who_shared_an_empty_space_learns_nothing_once_it_is_filled() {
+    let (mut owner, mut member, mut stranger) = (Rig::new(1), Rig::new(2), Rig::new(3));
+    let space = owner.create(Access::Members);
+    owner.grant(space, member.did);
+    member.command(Command::Join { space });
+    stranger.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut member, &mut stranger, now);
+    talk(&mut member, &mut stranger, &mut now, 2000);
+    assert!(member.shares(&stranger, space), "nothing is here that could be kept from anyone");
+    member.command(Command::Import { records: owner.export(space) });
+    talk(&mut member, &mut stranger, &mut now, 30_000);
+    assert!(member.holds(space));
+    assert!(!stranger.holds(space));
+    assert!(!member.shares(&stranger, space));
+}
+
+#[test]
+fn a_right_is_presented_once_it_is_durable_however_slow_the_disk() {
+    let (mut owner, mut old, mut new) = (Rig::new(1), Rig::new(2), Rig::new(3));
+    let space = owner.create(Access::Members);
+    owner.grant(space, old.did);
+    old.command(Command::Join { space });
+    old.command(Command::Import { records: owner.export(space) });
+    owner.grant(space, new.did);
+    new.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut old, &mut new, now);
+    talk(&mut old, &mut new, &mut now, 2000);
+    // The newcomer takes in what shows that both are members, and its disk sleeps.
+    new.flushes = false;
+    new.give(
+        now,
+        Input::Command { ticket: 0, command: Command::Import { records: owner.export(space) } },
+    );
+    talk(&mut old, &mut new, &mut now, 3000);
+    assert!(!old.shares(&new, space));
+    new.flushes = true;
+    talk(&mut old, &mut new, &mut now, 3000);
+    assert!(old.shares(&new, space) && new.shares(&old, space));
+    assert_eq!(old.export(space), owner.export(space));
+}
+
+#[test]
+fn a_proof_that_was_lost_is_presented_again() {
+    let (mut owner, mut old, mut new) = (Rig::new(1), Rig::new(2), Rig::new(3));
+    let space = owner.create(Access::Members);
+    owner.grant(space, old.did);
+    old.command(Command::Join { space });
+    old.command(Command::Import { records: owner.export(space) });
+    owner.grant(space, new.did);
+    new.command(Command::Join { space });
+    new.command(Command::Import { records: owner.export(space) });
+    let mut now = NOW;
+    connect(&mut old, &mut new, now);
+    let mut lost = 0;
+    while lost == 0 {
+        talk(&mut old, &mut new, &mut now, 50);
+        let is_push = |bytes: &[u8]| matches!(Request::decode(bytes), Ok(Request::Push { .. }));
+        if let Some(at) = new.sent.iter().position(|(_, _, bytes)| is_push(bytes)) {
+            let (_, request, _) = new.sent.remove(at);
+            new.give(now, Input::RequestFailed { request, reason: "timeout".into() });
+            lost += 1;
+        }
+        assert!(now < NOW + 10_000, "nothing was presented");
+    }
+    assert!(!old.shares(&new, space));
+    talk(&mut old, &mut new, &mut now, 10_000);
+    assert_eq!(old.export(space), owner.export(space));
+}
+
+#[test]
+fn a_stranger_who_floods_with_proofs_is_told_what_every_stranger_is_told() {
+    let (mut member, mut stranger) = (Rig::new(1), Rig::new(2));
+    let space = member.create(Access::Members);
+    let mut false_space = Rig::new(3);
+    let other = false_space.create(Access::Members);
+    let mut now = NOW;
+    connect(&mut member, &mut stranger, now);
+    // Both hellos, so that the nonces are known here.
+    let nonce = |rig: &Rig| {
+        rig.sent.iter().find_map(|(_, _, bytes)| match Request::decode(bytes) {
+            Ok(Request::Hello(hello)) => Some(hello.nonce),
+            _ => None,
+        })
+    };
+    let (ours, theirs) = (nonce(&member).unwrap(), nonce(&stranger).unwrap());
+    talk(&mut member, &mut stranger, &mut now, 500);
+    let (from, to) = (stranger.peer.to_bytes(), member.peer.to_bytes());
+    let tag = space_tag(&from, &to, &theirs, &ours, &space);
+    let mut genesis = false_space.export(other);
+    let records = vec![ByteBuf::from(genesis.remove(0))];
+    let bytes = Request::Push { tag, records }.encode().unwrap();
+    // Of the wrong space, so decided at once; a forged one of the right space would be verified.
+    member.verifies = false;
+    for channel in 0..10 {
+        let forged = forge(&member.export(space)[0], channel as u8);
+        let records = vec![ByteBuf::from(forged)];
+        let push = Request::Push { tag, records }.encode().unwrap();
+        member
+            .give(now, Input::Request { peer: stranger.peer, channel: 100 + channel, bytes: push });
+    }
+    member.give(now, Input::Request { peer: stranger.peer, channel: 200, bytes });
+    let told: Vec<Response> =
+        member.answered.iter().map(|(_, bytes)| Response::decode(bytes).unwrap()).collect();
+    assert!(!told.is_empty());
+    assert!(told.iter().all(|response| *response == Response::Unknown), "{told:?}");
+}
+
+/// A grant of the same space that nobody signed.
+fn forge(genesis: &[u8], salt: u8) -> Vec<u8> {
+    let space = SignedRecord::decode(genesis).unwrap().space();
+    let draft = ocm_record::Draft {
+        space,
+        kind: ocm_record::Kind::GRANT,
+        memory: None,
+        author: None,
+        boot: ocm_record::Boot::from_bytes([salt; 16]),
+        seq: 1,
+        prev: None,
+        deps: vec![],
+        auth: vec![],
+        time: ocm_record::Time::from_millis(NOW + 1),
+    };
+    draft.sign(&SigningKey::from_seed(&[9; 32]), vec![salt]).unwrap().encode()
+}
+
+#[test]
+fn a_verdict_of_an_earlier_session_is_none_to_the_next() {
+    let (mut full, mut empty) = (Rig::new(1), Rig::new(2));
+    let space = full.create(Access::Open);
+    empty.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut full, &mut empty, now);
+    empty.verifies = false;
+    talk(&mut full, &mut empty, &mut now, 2000);
+    assert!(!empty.jobs.is_empty(), "a page is being verified");
+    // The connection goes and comes; a new session has asked its first question.
+    empty.give(now, Input::Disconnected(full.peer));
+    full.give(now, Input::Disconnected(empty.peer));
+    full.sent.clear();
+    full.answered.clear();
+    empty.sent.clear();
+    connect(&mut full, &mut empty, now);
+    while empty.node.snapshot().sessions == 0 {
+        talk(&mut full, &mut empty, &mut now, 50);
+        assert!(now < NOW + 20_000, "no session begins");
+    }
+    let (job, records) = empty.jobs.remove(0);
+    empty.give(now, Input::Verified { job, results: verify_batch(records) });
+    empty.verifies = true;
+    talk(&mut full, &mut empty, &mut now, 20_000);
+    assert_eq!(empty.faults(), 0, "an honest peer is blamed");
+    assert_eq!(empty.export(space), full.export(space));
+}
+
+#[test]
+fn a_copy_without_its_body_does_not_mask_the_whole_one() {
+    let (mut writer, mut reader) = (Rig::new(1), Rig::new(2));
+    let space = writer.create(Access::Open);
+    let edits = Ipld::List(Vec::new());
+    let change = |memory, deps| Command::Change { space, memory, deps, edits: edits.clone() };
+    let Reply::Record { id, memory } = writer.command(change(None, vec![])) else { panic!() };
+    writer.command(change(memory, vec![id]));
+    let all = writer.export(space);
+    let [genesis, first, second] = &all[..] else { panic!("{}", all.len()) };
+    reader.command(Command::Join { space });
+    reader.command(Command::Import { records: vec![genesis.clone()] });
+    let hear = |bytes: &[u8]| Input::Gossip {
+        peer: writer.peer,
+        message: 1,
+        space,
+        bytes: bytes.to_vec(),
+    };
+    reader.give(NOW, hear(&strip(second)));
+    reader.give(NOW, hear(second));
+    reader.give(NOW, hear(first));
+    assert_eq!(reader.export(space), all);
+}
+
+/// The same record without its body.
+fn strip(record: &[u8]) -> Vec<u8> {
+    let Ok(Ipld::List(parts)) = ocm_record::from_canonical::<Ipld>(record) else { panic!() };
+    to_canonical(&ipld!([(parts[0].clone()), (parts[1].clone()), null]))
+}
