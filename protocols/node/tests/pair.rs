@@ -39,13 +39,16 @@ struct Rig {
 
 impl Rig {
     fn new(who: u8) -> Self {
+        Self::open(who, Disk::default())
+    }
+
+    fn open(who: u8, disk: Disk) -> Self {
         let identity = Identity {
             author: SigningKey::from_seed(&[who; 32]),
             peer: SigningKey::from_seed(&[who + 100; 32]),
         };
         let (peer, did) =
             (PeerId::new(identity.peer.public()), Did::from(identity.author.public()));
-        let disk = Disk::default();
         let (node, _) = Node::open(identity, Settings::default(), [who; 32], NOW, &disk).unwrap();
         Self {
             node,
@@ -318,6 +321,27 @@ fn a_verdict_of_an_earlier_session_is_none_to_the_next() {
     talk(&mut full, &mut empty, &mut now, 20_000);
     assert_eq!(empty.faults(), 0, "an honest peer is blamed");
     assert_eq!(empty.export(space), full.export(space));
+}
+
+#[test]
+fn a_damaged_grant_comes_again_and_is_no_twin_of_itself() {
+    let (mut owner, mut reader) = (Rig::new(1), Rig::new(2));
+    let space = owner.create(Access::Open);
+    owner.grant(space, reader.did);
+    reader.command(Command::Join { space });
+    let records = owner.export(space);
+    reader.command(Command::Import { records: records.clone() });
+    let number = reader.disk.spaces()[&space];
+    let grant = SignedRecord::decode(&records[1]).unwrap().id();
+    let mut disk = std::mem::take(&mut reader.disk);
+    disk.damage(number, ocm_record::Set::Authority, &grant);
+    let mut reader = Rig::open(2, disk);
+    assert_ne!(reader.export(space), records);
+    let mut now = NOW;
+    connect(&mut owner, &mut reader, now);
+    talk(&mut owner, &mut reader, &mut now, 5000);
+    assert_eq!(reader.export(space), records);
+    assert_eq!(reader.node.snapshot().spaces[0].tallies.equivocations, 0);
 }
 
 #[test]

@@ -76,6 +76,14 @@ impl Disk {
             .find_map(|set| self.durable.get(&layout::record(space, set, id)))
     }
 
+    /// Flips a bit of a stored record.
+    #[allow(dead_code, reason = "schedules damage nothing")]
+    pub(crate) fn damage(&mut self, space: SpaceNumber, set: Set, id: &RecordId) {
+        let value = self.durable.get_mut(&layout::record(space, set, id)).unwrap();
+        let last = value.len() - 1;
+        value[last] ^= 1;
+    }
+
     pub(crate) fn holds(&self, space: &SpaceId, id: &RecordId) -> bool {
         self.spaces().get(space).is_some_and(|number| self.record(*number, id).is_some())
     }
