@@ -1,5 +1,5 @@
 //! What a record costs: `cargo bench --bench ocm`, in under two minutes.
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs)]
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -39,7 +39,12 @@ fn some_space() -> SpaceId {
 }
 
 /// The `n`th record of a log: one that starts a memory, or changes it.
-fn record(key: &SigningKey, n: u64, of: Option<(MemoryId, RecordId)>, edits: Body) -> SignedRecord {
+fn record(
+    key: &SigningKey,
+    n: u64,
+    of: Option<(MemoryId, RecordId)>,
+    edits: &Body,
+) -> SignedRecord {
     let draft = Draft {
         space: some_space(),
         kind: Kind::CHANGE,
@@ -60,7 +65,7 @@ fn body(content: ipld_core::ipld::Ipld) -> Body {
 }
 
 fn start(key: &SigningKey, n: u64) -> SignedRecord {
-    record(key, n, None, body(encode_edits(&create_edits(&content(n)).unwrap())))
+    record(key, n, None, &body(encode_edits(&create_edits(&content(n)).unwrap())))
 }
 
 fn quick<'a>(c: &'a mut Criterion, name: &str) -> BenchmarkGroup<'a, WallTime> {
@@ -271,7 +276,7 @@ fn memory(edits: u64) -> Vec<VerifiedRecord> {
         let patch = json!({"title": format!("observation, edit {n}"), "edits": n});
         let edits = document.patch(&patch).unwrap();
         let head = document.heads()[0];
-        let change = record(&key(n % 3), n, Some((memory, head)), body(encode_edits(&edits)));
+        let change = record(&key(n % 3), n, Some((memory, head)), &body(encode_edits(&edits)));
         let change = change.verify().unwrap();
         document.add([change.clone()]).unwrap();
         records.push(change);

@@ -116,8 +116,8 @@ impl Running {
             Settings { compare_every_ms: u64::from(config.network.sync_interval_seconds) * 1000 };
         let seed = identity::random_seed()?;
         let (node, first) = Node::open(keys.clone(), settings, seed, now_ms(), &*reader).context(
-            "the node cannot be read back from its store; restore it, or start once with \
-                      --accept-loss and fetch what is missing from peers",
+            "the node cannot be read back from its store: restore it, or start once with \
+             --accept-loss and fetch what is missing from peers",
         )?;
 
         let token = api_token(config)?;
