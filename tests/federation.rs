@@ -30,6 +30,8 @@ mod duplicates;
 mod forged;
 #[path = "federation/history.rs"]
 mod history;
+#[path = "federation/kill.rs"]
+mod kill;
 #[path = "federation/large.rs"]
 mod large;
 #[path = "federation/members.rs"]
@@ -40,6 +42,8 @@ mod node;
 mod offline;
 #[path = "federation/partition.rs"]
 mod partition;
+#[path = "federation/process.rs"]
+mod process;
 #[path = "federation/puppet.rs"]
 mod puppet;
 #[path = "federation/relay.rs"]
