@@ -241,14 +241,15 @@ impl Node {
         space: SpaceId,
         verdicts: &[Verdict],
     ) {
-        if verdicts.iter().any(|verdict| matches!(verdict, Verdict::Reject(_))) {
-            self.strike(id, "it pushed records that are not what they claim to be");
-        }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.pushes = peer.pushes.saturating_sub(1);
         let did = peer.did();
         let known =
             self.spaces.get(&space).is_some_and(|held| did.is_some_and(|did| held.may_name(&did)));
+        // Whoever may not know of the space is not to learn it from the end of its connection.
+        if known && verdicts.iter().any(|verdict| matches!(verdict, Verdict::Reject(_))) {
+            self.strike(id, "it pushed records that are not what they claim to be");
+        }
         let response = if known {
             Response::Pushed { verdicts: verdicts.iter().map(push_verdict).collect() }
         } else {

@@ -91,6 +91,27 @@ fn a_closed_space_and_none_answer_alike_under_load() {
     assert!(held.is_none() || held == none, "a held space answers {held:02x?}");
 }
 
+/// Whatever a stranger pushes, its connection ends for both or for neither.
+#[test]
+fn a_closed_space_and_none_end_the_connection_alike() {
+    let (mut scribe, hosts) = pair();
+    let orphan = {
+        let parts = Parts { auth: vec![scribe.genesis.id()], ..Parts::default() };
+        scribe.write(STRANGER, ocm_record::Kind::GRANT, title("none"), parts)
+    };
+    let ended = hosts.map(|(mut host, peer)| {
+        let mut ended = false;
+        let request = peer.push_request(scribe.space, &[forged(&orphan)]).encode().unwrap();
+        for channel in 0..5 {
+            let bytes = request.clone();
+            let out = host.tell(Input::Request { peer: peer.id, channel, bytes });
+            ended |= disconnects(&out, peer.id);
+        }
+        ended
+    });
+    assert_eq!(ended[0], ended[1]);
+}
+
 #[test]
 fn presenting_ones_grant_opens_the_space() {
     let mut scribe = Scribe::new(CLOSED);

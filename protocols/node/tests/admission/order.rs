@@ -21,6 +21,7 @@ struct Move {
 enum Copies {
     Whole,
     WithoutBody,
+    Both,
     AndForged,
     None,
 }
@@ -48,6 +49,7 @@ impl History {
             }
             let copies = match (made.picks[3] % 16, record.header().kind) {
                 (0, Kind::CHANGE) => Copies::WithoutBody,
+                (1, Kind::CHANGE) => Copies::Both,
                 (2, _) => Copies::AndForged,
                 (3, _) if made.picks[3] % 32 == 3 => Copies::None,
                 _ => Copies::Whole,
@@ -142,6 +144,7 @@ impl History {
         let of = |(record, copies): &(VerifiedRecord, Copies)| match copies {
             Copies::Whole => vec![record.encode()],
             Copies::WithoutBody => vec![record.encode_without_body()],
+            Copies::Both => vec![record.encode_without_body(), record.encode()],
             Copies::AndForged => vec![forged(record), record.encode()],
             Copies::None => vec![],
         };

@@ -406,3 +406,17 @@ fn a_command_that_cannot_be_carried_out_says_why() {
     assert_eq!(host.ids(scribe.space), [scribe.space.0]);
     assert_eq!(host.node.snapshot().spaces.len(), 1);
 }
+
+/// A stripped copy that waits for a right keeps the whole one out, and goes when the right is
+/// here: nothing is left.
+#[test]
+fn a_stripped_copy_that_waits_hides_no_whole_one() {
+    let mut scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let grant = scribe.grant(OWNER, 2, Role::Writer, &[]);
+    let start = scribe.start(2, &[grant.id()]);
+    assert!(matches!(host.judge(&start.encode_without_body()), Verdict::Hold(_)));
+    assert!(matches!(host.judge(&start.encode()), Verdict::Hold(_)));
+    host.accept(&grant);
+    assert!(host.stores(&start));
+}
