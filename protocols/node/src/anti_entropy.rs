@@ -323,9 +323,9 @@ impl Node {
                     self.compare_soon(space);
                 }
             }
-            (Asked::Present { peer, .. }, Response::Pushed { .. }) => {
+            (Asked::Present { peer, space }, Response::Pushed { .. }) => {
                 if let Some(peer) = self.peers.get_mut(&peer) {
-                    peer.announce_at = Some(self.now);
+                    peer.presented_well(&space, self.now);
                 }
             }
             (Asked::Push { .. }, Response::Pushed { .. } | Response::Busy) => {}
@@ -336,13 +336,9 @@ impl Node {
 
     /// A request will not be answered.
     pub(crate) fn unanswered(&mut self, request: RequestId, _reason: &str) {
-        let Some(asked) = self.asked.remove(&request) else { return };
-        if let (Asked::Present { peer, .. }, retry) = (&asked, self.now + limits::RETRY_MS)
-            && let Some(peer) = self.peers.get_mut(peer)
-        {
-            peer.announce_at = Some(peer.announce_at.map_or(retry, |at| at.min(retry)));
+        if let Some(asked) = self.asked.remove(&request) {
+            self.give_up(&asked);
         }
-        self.give_up(&asked);
     }
 
     /// Whether a request belongs to a comparison that is over, or was begun anew.
@@ -384,10 +380,7 @@ impl Node {
                 self.compare_soon(*space);
             }
             Asked::Push { space, .. } => self.compare_soon(*space),
-            // Presented again when the space is named again: soon, where there was no answer.
-            Asked::Present { space, .. } => {
-                peer.presented.remove(space);
-            }
+            Asked::Present { space, .. } => peer.presented_in_vain(*space, self.now),
         }
     }
 

@@ -23,6 +23,8 @@ pub(crate) struct Peer {
     pub(crate) announce_at: Option<u64>,
     /// Spaces in which our own right was presented to it.
     pub(crate) presented: BTreeSet<SpaceId>,
+    /// Of those in which that was in vain, the milliseconds until it is tried again.
+    in_vain: BTreeMap<SpaceId, u64>,
     /// Fetches of what gossip announced, under way.
     pub(crate) hints: usize,
     /// Its pushes being verified.
@@ -90,6 +92,7 @@ impl Peer {
             hello_at: Some(now),
             announce_at: None,
             presented: BTreeSet::new(),
+            in_vain: BTreeMap::new(),
             hints: 0,
             pushes: 0,
             strikes: 0,
@@ -143,9 +146,26 @@ impl Peer {
             self.tags.clear();
             self.shared.clear();
             self.presented.clear();
+            self.in_vain.clear();
             self.announce_at = Some(now);
         }
         self.known = Some(known);
+    }
+
+    /// Our right in a space was presented in vain: the peer may not have heard it, have been busy
+    /// or not hold the space yet. It is named and presented again after a pause that grows.
+    pub(crate) fn presented_in_vain(&mut self, space: SpaceId, now: u64) {
+        self.presented.remove(&space);
+        let pause = self.in_vain.entry(space).or_insert(crate::limits::RETRY_MS);
+        let at = now + *pause;
+        *pause = (*pause * 2).min(crate::limits::INTERVAL_MAX_MS);
+        self.announce_at = Some(self.announce_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// Our right in a space was taken in.
+    pub(crate) fn presented_well(&mut self, space: &SpaceId, now: u64) {
+        self.in_vain.remove(space);
+        self.announce_at = Some(now);
     }
 
     /// The shared space, beginning with a comparison now if it is new.
