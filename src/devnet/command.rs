@@ -21,7 +21,9 @@ use super::{DevnetArgs, DevnetCommand, UpArgs};
 /// How long a change of a running devnet may take.
 const CHANGE: Duration = Duration::from_secs(30);
 /// Lines of a log that are shown of a node that misses something.
-const TAIL: usize = 20;
+const TAIL: usize = 12;
+/// Nodes whose logs are shown; with more, the first lines would be out of sight.
+const TAILS: usize = 3;
 
 /// What a command has to show.
 struct Shown {
@@ -254,12 +256,17 @@ fn next_steps(dir: &Path, devnet: &Devnet) -> String {
 
 /// The ends of the logs of the nodes that miss something.
 fn show_logs(devnet: &Devnet, error: &DevnetError) {
-    for index in error.nodes() {
-        let Ok(node) = devnet.node(index) else { continue };
+    let nodes = error.nodes();
+    for index in nodes.iter().take(TAILS) {
+        let Ok(node) = devnet.node(*index) else { continue };
         let tail = process::log_tail(&node.log, TAIL);
         if !tail.is_empty() {
             complain(&format!("--- the end of {}\n{tail}\n---", node.log.display()));
         }
+    }
+    if nodes.len() > TAILS {
+        let others = nodes.len() - TAILS;
+        complain(&format!("--- and the logs of {others} more, in node-I/log of the devnet\n---"));
     }
 }
 

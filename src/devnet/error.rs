@@ -173,7 +173,7 @@ pub enum DevnetError {
         what: String,
         /// Why it did not.
         #[source]
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// A node's answer lacks something.
     #[error("node {index} was asked to {what} and answered without {lacks:?}: {answer}")]
@@ -230,11 +230,14 @@ impl DevnetError {
             | Self::PortRange { .. }
             | Self::Groups(_) => 2,
             Self::NotRunning(_) => 3,
-            Self::Refused { source: ClientError::NotReachable { .. }, .. } => 3,
+            Self::Refused { source, .. } => match **source {
+                ClientError::NotReachable { .. } => 3,
+                ClientError::Timeout { .. } => 7,
+                _ => 1,
+            },
             Self::None(_) | Self::NoNode { .. } => 4,
             Self::Leaked { .. } => 6,
             Self::Late { .. } => 7,
-            Self::Refused { source: ClientError::Timeout { .. }, .. } => 7,
             // Whoever read the output has enough of it.
             Self::Output(error) if error.kind() == std::io::ErrorKind::BrokenPipe => 0,
             _ => 1,

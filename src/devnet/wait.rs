@@ -115,7 +115,11 @@ impl Node {
 
     /// The failure to have it do something.
     pub(crate) fn refused(&self, what: &str, source: ClientError) -> DevnetError {
-        DevnetError::Refused { index: self.index(), what: what.to_owned(), source }
+        DevnetError::Refused {
+            index: self.index(),
+            what: what.to_owned(),
+            source: Box::new(source),
+        }
     }
 }
 
