@@ -175,6 +175,7 @@ impl Node {
         let Some(shared) = peer.shared.get_mut(&space) else { return };
         shared.run = Run::Probing;
         shared.number = run;
+        shared.told = Some(parity);
         self.ask(id, &Request::Parity { tag, parity }, Asked::Probe { peer: id, space, run });
     }
 
@@ -493,7 +494,10 @@ impl Node {
             shared.interval = (shared.interval * 2).min(longest);
         }
         if shared.run.is_idle() || equal {
-            shared.due = jitter(&mut self.rng, shared.interval.min(longest));
+            // Until the peer has heard what we store now, it cannot know that it is equal.
+            let heard = shared.told == Some(ours);
+            let pause = if heard { shared.interval.min(longest) } else { limits::PROBE_AFTER_MS };
+            shared.due = jitter(&mut self.rng, pause);
         }
         if equal {
             shared.not_admitted.clear();

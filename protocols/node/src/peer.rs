@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ocm_discovery::PeerId;
 use ocm_record::{Did, SpaceId};
-use ocm_sync::{Session, SpaceTag, space_tag};
+use ocm_sync::{Parity, Session, SpaceTag, space_tag};
 
 use crate::snapshot::ParityState;
 
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) number: RunNumber,
     /// The last comparison.
     pub(crate) parity: Option<ParityState>,
+    /// What the peer last heard that we store.
+    pub(crate) told: Option<Parity>,
     /// What could not be admitted in the last session, by verdict.
     pub(crate) not_admitted: BTreeMap<&'static str, u64>,
 }
@@ -176,6 +178,7 @@ impl Peer {
             run: Run::Idle,
             number: 0,
             parity: None,
+            told: None,
             not_admitted: BTreeMap::new(),
         })
     }

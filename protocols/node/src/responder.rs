@@ -14,6 +14,7 @@ use crate::node::{Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::Known;
+use crate::space::Space;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
@@ -78,9 +79,14 @@ impl Node {
             Request::Parity { tag, parity } => match self.named(peer, &tag) {
                 Some(space) => {
                     self.share(peer, space);
-                    self.compared(peer, space, &parity);
-                    match self.spaces.get(&space) {
-                        Some(held) => Response::Parity { parity: held.parity() },
+                    match self.spaces.get(&space).map(Space::parity) {
+                        Some(ours) => {
+                            if let Some(shared) = self.shared_mut(peer, space) {
+                                shared.told = Some(ours);
+                            }
+                            self.compared(peer, space, &parity);
+                            Response::Parity { parity: ours }
+                        }
                         None => Response::Unknown,
                     }
                 }

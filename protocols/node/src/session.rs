@@ -146,6 +146,9 @@ impl Node {
     fn send_in_session(&mut self, id: PeerId, space: SpaceId, request: &Request) {
         let Some(shared) = self.shared_mut(id, space) else { return };
         let run = shared.number;
+        if let Request::Parity { parity, .. } = request {
+            shared.told = Some(*parity);
+        }
         self.ask(id, request, Asked::Session { peer: id, space, run });
     }
 

@@ -380,3 +380,36 @@ fn strip(record: &[u8]) -> Vec<u8> {
     let Ok(Ipld::List(parts)) = ocm_record::from_canonical::<Ipld>(record) else { panic!() };
     to_canonical(&ipld!([(parts[0].clone()), (parts[1].clone()), null]))
 }
+
+#[test]
+fn both_sides_learn_that_they_are_equal_when_one_caught_up_meanwhile() {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
+    let space = a.create(Access::Open);
+    b.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut a, &mut b, now);
+    talk(&mut a, &mut b, &mut now, 5000);
+    let equal = |rig: &Rig| {
+        let snapshot = rig.node.snapshot();
+        let parity = snapshot.peers[0].shared[&space].clone();
+        parity.is_some_and(|parity| {
+            parity.equal_since_ms.is_some() && parity.ours == snapshot.spaces[0].parity
+        })
+    };
+    assert!(equal(&a) && equal(&b));
+    // The two are apart in one grant. b asks, and before the answer comes it has the grant, too.
+    b.node.handle(Input::Tick, now, &b.disk).unwrap();
+    a.grant(space, Rig::new(3).did);
+    a.sent.clear();
+    b.give(now, Input::Command { ticket: 0, command: Command::Sync { space: Some(space) } });
+    let (_, request, question) = b.sent.pop().unwrap();
+    assert!(matches!(Request::decode(&question), Ok(Request::Parity { .. })));
+    b.command(Command::Import { records: a.export(space) });
+    b.sent.clear();
+    a.give(now, Input::Request { peer: b.peer, channel: request, bytes: question });
+    let (_, bytes) = a.answered.pop().unwrap();
+    b.give(now, Input::Response { request, bytes });
+    assert!(equal(&b) && !equal(&a), "b has heard, a has not");
+    talk(&mut a, &mut b, &mut now, 1500);
+    assert!(equal(&a) && equal(&b), "and a hears it soon");
+}

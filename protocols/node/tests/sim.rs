@@ -6,6 +6,11 @@
 //! - `OCM_SIM_SEED=7` runs one and tells everything that happens in it (add `-- --nocapture`).
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 #![allow(clippy::needless_pass_by_value)]
+#![allow(
+    clippy::disallowed_types,
+    clippy::disallowed_methods,
+    reason = "a campaign is set up and timed from outside; the cores in it are not"
+)]
 
 #[path = "sim/check.rs"]
 mod check;
