@@ -21,6 +21,12 @@ pub enum IdentityError {
     /// There are none yet.
     #[error("there is no identity in {0}: run `ocm init`")]
     Absent(PathBuf),
+    /// The node had an identity here, and the key of its DID is gone.
+    #[error(
+        "{0} is gone, and with it the identity of this node: restore it from a copy, give \
+         identity.seed (OCM_IDENTITY_SEED_FILE) again, or begin anew in another data directory"
+    )]
+    Lost(PathBuf),
     /// A file or directory could not be read or written.
     #[error("cannot use {path}: {cause}")]
     Io {
@@ -115,6 +121,11 @@ pub fn load_or_create(config: &Config) -> Result<(Identity, bool), IdentityError
     };
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&keys).map_err(io(&keys))?;
     let author_file = keys.join("author.key");
+    // Half an identity is a loss, not a beginning: a new key would be someone else.
+    let peer_exists = keys.join("peer.key").exists();
+    if config.identity.seed.is_none() && !author_file.exists() && peer_exists {
+        return Err(IdentityError::Lost(author_file));
+    }
     if config.identity.seed.is_none() && !author_file.exists() {
         write_key(&author_file)?;
     }

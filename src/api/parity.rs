@@ -57,10 +57,16 @@ pub(super) struct InSpaceCompared {
 }
 
 impl Compared {
-    fn new(peer_id: PeerId, did: Option<Did>, parity: Option<&ParityState>) -> Self {
+    fn new(
+        peer_id: PeerId,
+        did: Option<Did>,
+        parity: Option<&ParityState>,
+        current: Option<&Parity>,
+    ) -> Self {
         let state = match parity {
             None => "not compared",
             Some(parity) if !parity.comparable => "not comparable",
+            Some(parity) if Some(&parity.ours) != current => "changed since",
             Some(parity) if parity.comparison == Comparison::Equal => "equal",
             Some(_) => "differs",
         };
@@ -89,9 +95,11 @@ fn describe(comparison: &Comparison) -> Option<String> {
 }
 
 fn compared(status: &Status, space: SpaceId) -> impl Iterator<Item = Compared> + '_ {
+    let held = status.core.spaces.iter().find(|held| held.id == space);
+    let current = held.map(|held| &held.parity);
     status.core.peers.iter().filter_map(move |peer| {
         let parity = peer.shared.get(&space)?;
-        Some(Compared::new(peer.peer, peer.did, parity.as_ref()))
+        Some(Compared::new(peer.peer, peer.did, parity.as_ref(), current))
     })
 }
 

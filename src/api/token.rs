@@ -9,6 +9,8 @@ use std::{fmt, io};
 use data_encoding::HEXLOWER;
 use subtle::ConstantTimeEq as _;
 
+use crate::config::Token as Configured;
+
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "api.token";
 /// Characters of a token.
@@ -44,10 +46,11 @@ impl Token {
     /// A token with this text, as configuration gives it.
     ///
     /// # Errors
-    /// When it is not 64 characters of 0-9 a-f.
+    /// When it is not 16 to 256 visible characters, as the configuration allows.
     pub fn parse(text: &str) -> Result<Self, TokenError> {
         let text = text.trim();
-        if text.len() == LEN && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        let long_enough = (Configured::SHORTEST..=Configured::LONGEST).contains(&text.len());
+        if long_enough && text.bytes().all(|b| b.is_ascii_graphic()) {
             return Ok(Self(text.to_owned()));
         }
         Err(TokenError::Form(format!("{} characters", text.chars().count())))
@@ -165,7 +168,8 @@ mod tests {
         fs::write(dir.path().join(FILE), "short").unwrap();
         let error = Token::load_or_create(dir.path()).unwrap_err();
         assert!(error.to_string().contains("5 characters in "), "{error}");
-        assert!(Token::parse(&"A".repeat(64)).is_err());
+        assert!(Token::parse(&"A".repeat(15)).is_err());
+        assert!(Token::parse("sixteen or more, but with spaces").is_err());
         assert!(Token::parse(&"a".repeat(64)).is_ok_and(|t| t.equals("a".repeat(64).as_bytes())));
         assert!(!Token::parse(&"a".repeat(64)).unwrap().equals(b"aa"));
     }

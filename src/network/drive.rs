@@ -10,7 +10,7 @@ use libp2p::metrics::Recorder as _;
 use libp2p::request_response::{Event as FederationEvent, Message, OutboundFailure};
 use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, gossipsub, identify, mdns};
+use libp2p::{Multiaddr, gossipsub, identify, mdns, ping};
 use ocm_discovery::{Beacon, PeerId, Sighting, Source};
 
 use super::address::{Transport, ip_of, multiaddr, parts};
@@ -194,8 +194,15 @@ impl Network {
             }
             BehaviourEvent::Ping(event) => {
                 self.metrics.record(&event);
-                if let (Some(peer), Ok(rtt)) = (from_libp2p(&event.peer), event.result) {
-                    self.connected.set_rtt(&peer, rtt);
+                match (from_libp2p(&event.peer), event.result) {
+                    (Some(peer), Ok(rtt)) => self.connected.set_rtt(&peer, rtt),
+                    // A peer that does not speak ping may be well; one that is silent is gone,
+                    // whatever the transport still believes.
+                    (_, Err(ping::Failure::Unsupported)) | (None, Ok(_)) => {}
+                    (_, Err(failure)) => {
+                        tracing::debug!(peer = %event.peer, %failure, "a connection is dead");
+                        self.swarm.close_connection(event.connection);
+                    }
                 }
             }
             BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {

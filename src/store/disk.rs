@@ -11,13 +11,15 @@ pub const FILE_MODE: u32 = 0o600;
 pub const DIRECTORY_MODE: u32 = 0o700;
 
 /// Makes `path` and its missing parents, readable by the owner alone, and durable. A directory that
-/// is there already is made private too.
+/// is there already keeps its mode: it may be shared, and what is put into it is private.
 ///
 /// # Errors
 /// What the operating system says.
 pub fn create_directory(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return sync_directory(path);
+    }
     fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(DIRECTORY_MODE))?;
     sync_directory(path)?;
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),

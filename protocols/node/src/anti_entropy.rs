@@ -76,6 +76,7 @@ impl Node {
             let Some(peer) = self.peers.get_mut(&id) else { continue };
             let ended = |known: &Known| known.until + CLOCK_TOLERANCE_MS < self.now;
             if peer.known.as_ref().is_some_and(ended) {
+                peer.hello_at = Some(self.now + limits::RETRY_MS);
                 let reason = "its certificate has ended and it showed no new one".into();
                 self.out.push(Output::Disconnect { peer: id, reason });
                 continue;

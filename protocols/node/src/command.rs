@@ -30,14 +30,17 @@ impl Node {
             }
             Command::Sync { space } => self.compare_now(space).map(Reply::Sessions),
             Command::Import { records } => {
-                if records.len() <= limits::IMPORT_RECORDS {
+                let bytes: usize = records.iter().map(Vec::len).sum();
+                if records.len() <= limits::IMPORT_RECORDS && bytes <= limits::IMPORT_BYTES {
                     let purpose = Purpose::Import { ticket };
                     let records = records.iter().map(|bytes| SignedRecord::decode(bytes));
                     return self.verify_many(records, None, Origin::Import, purpose, store);
                 }
                 Err(CommandError::Invalid(format!(
-                    "an import takes at most {} records at once, these are {}",
+                    "an import takes at most {} records and {} bytes at once, these are {} and \
+                     {bytes}: split it",
                     limits::IMPORT_RECORDS,
+                    limits::IMPORT_BYTES,
                     records.len()
                 )))
             }

@@ -54,8 +54,9 @@ pub use verdict::{Hold, Refuse, Reject, Verdict};
 pub mod limits {
     /// Records held for what they build on, in all.
     pub const HELD_RECORDS: usize = 4096;
-    /// Bytes of held records, in all.
-    pub const HELD_BYTES: usize = 16 * 1024 * 1024;
+    /// Bytes of held records, in all. All of them may be released into one batch, which with a
+    /// page of a peer must stay within what a store takes at once (16 MiB).
+    pub const HELD_BYTES: usize = 4 * 1024 * 1024;
     /// Records held per peer that sent them.
     pub const HELD_PER_PEER: usize = 1024;
     /// Refused ids and worthless copies that are remembered, each.
@@ -81,6 +82,8 @@ pub mod limits {
     pub const STRIKES: u32 = 3;
     /// Records of one import.
     pub const IMPORT_RECORDS: usize = 1024;
+    /// Bytes of one import.
+    pub const IMPORT_BYTES: usize = 8 * 1024 * 1024;
     /// Spaces that one node replicates.
     pub const SPACES: usize = 256;
 

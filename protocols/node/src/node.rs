@@ -419,8 +419,10 @@ impl Node {
 
     /// Our certificate, made anew when half its life is over.
     pub(crate) fn certificate(&mut self) -> Vec<u8> {
+        // A clock that was set back makes a certificate of the future worthless elsewhere.
+        let half = CERTIFICATE_LIFE_MS / 2;
         if let Some((bytes, until)) = &self.certificate
-            && self.now < *until
+            && (until.saturating_sub(half)..*until).contains(&self.now)
         {
             return bytes.clone();
         }
@@ -428,7 +430,7 @@ impl Node {
         let issued = Certificate::issue(&self.peer_key, &self.author, self.did, self.now, until);
         #[expect(clippy::expect_used, reason = "the DID is the key's own, and 30 days are allowed")]
         let bytes = issued.expect("the terms are within the limits").encode();
-        self.certificate = Some((bytes.clone(), self.now + CERTIFICATE_LIFE_MS / 2));
+        self.certificate = Some((bytes.clone(), self.now + half));
         bytes
     }
 }

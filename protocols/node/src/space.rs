@@ -282,7 +282,9 @@ impl Space {
             }
         }
         batch.put(layout::tallies(self.number), ocm_record::to_canonical(&self.tallies));
-        Arc::make_mut(&mut self.state).insert(record);
+        if record.set() == Set::Authority {
+            Arc::make_mut(&mut self.state).insert(record);
+        }
         self.pending.insert(id, record.clone());
         Ok(())
     }
