@@ -2,7 +2,7 @@
 //!
 //! JSON over HTTP/1.1, `snake_case`, ids as their text, times as RFC 3339 in UTC with
 //! milliseconds. Lists are `{"items": […], "next": cursor or null}`. Every error, whatever makes
-//! it, is `application/problem+json` ([`problem`]). Every request passes the guard ([`guard`])
+//! it, is `application/problem+json` (`problem`). Every request passes the guard (`guard`)
 //! before a route sees it: a web page that the owner visits must not reach the node.
 //!
 //! Routes are grouped by noun, one file each. They read the node through [`Handle`] and

@@ -54,9 +54,23 @@ pub(crate) fn standing(pid: u32, executable: &Path, data_dir: &Path) -> Standing
     let wanted = executable.as_os_str().as_bytes();
     let wanted = wanted.strip_suffix(b" (deleted)").unwrap_or(wanted);
     let variable = [b"OCM_DATA_DIR=", data_dir.as_os_str().as_bytes()].concat();
-    let has_variable = std::fs::read(proc.join("environ"))
+    let has_variable = environment_of(&proc)
         .is_ok_and(|environ| environ.split(|byte| *byte == 0).any(|found| found == variable));
     if name == wanted && has_variable { Standing::Ours } else { Standing::Stranger }
+}
+
+/// The environment of a process. While the system lays out a program that has just begun, it reads
+/// as empty: that moment is waited for.
+#[cfg(target_os = "linux")]
+fn environment_of(proc: &Path) -> std::io::Result<Vec<u8>> {
+    let until = Instant::now() + LOOK * 4;
+    loop {
+        let environ = std::fs::read(proc.join("environ"))?;
+        if !environ.is_empty() || Instant::now() >= until {
+            return Ok(environ);
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// What the process of this number is. This system does not tell what it runs.

@@ -387,7 +387,7 @@ mod tests {
             "ocm_gossip_verdict_seconds_count 1",
             "ocm_gossip_verdict_seconds_bucket{le=\"0.0001\"} 1",
             "ocm_queue_depth{queue=\"store\"} 7",
-            "ocm_queue_depth{queue=\"events\"} 0",
+            "ocm_queue_depth{queue=\"api\"} 0",
             "ocm_sync_bytes_total{direction=\"received\"} 4096",
             "ocm_sync_bytes_total{direction=\"sent\"} 0",
             "ocm_sessions_total{outcome=\"failed\"} 0",

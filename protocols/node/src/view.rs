@@ -1,6 +1,6 @@
 //! Reading what is stored: records and the records of a memory, checked again as they are read.
 
-use ocm_record::{Kind, MemoryId, RecordId, Set, SignedRecord, VerifiedRecord};
+use ocm_record::{MemoryId, RecordId, Set, SignedRecord, VerifiedRecord};
 
 use crate::layout::{self, SpaceNumber};
 use crate::storage::{ReadError, Reader};
@@ -60,7 +60,8 @@ pub struct MemoryRecords {
     pub damaged: Vec<Damaged>,
 }
 
-/// Reads the changes of a memory and checks each again.
+/// Reads the records of a memory, those of kinds without an effect on its content among them, and
+/// checks each again.
 ///
 /// # Errors
 /// When the store as a whole cannot be read.
@@ -78,8 +79,6 @@ pub fn read_memory(
         from = [last.as_slice(), &[0]].concat();
         for id in page.iter().filter_map(|(key, _)| layout::last_id(key)) {
             match read_signed(store, space, &id)? {
-                // Kinds without an effect on the content belong to the memory all the same.
-                Ok(record) if record.kind() != Kind::CHANGE => {}
                 Ok(record) => signed.push(record),
                 Err(damaged) => read.damaged.push(damaged),
             }

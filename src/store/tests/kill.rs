@@ -6,21 +6,36 @@ use std::time::Duration;
 
 use super::*;
 
+const CHILD: &str = "store::tests::kill::writes_in_several_batches_are_acknowledged_in_order";
 const DIRECTORY: &str = "OCM_TEST_STORE_CHILD";
 
-/// Not a test of its own: what the child process of the tests below runs. Writes until it is
-/// killed, with several batches in flight, and prints the number of each record that is
-/// acknowledged.
+/// What the child process of the tests below runs: this test binary with [`DIRECTORY`] set.
 #[test]
-#[ignore = "the child process of other tests"]
-fn child() {
-    let Some(directory) = std::env::var_os(DIRECTORY) else { return };
-    let opened = open_sled(Path::new(&directory)).unwrap();
+fn writes_in_several_batches_are_acknowledged_in_order() {
+    match std::env::var_os(DIRECTORY) {
+        Some(directory) => {
+            write_and_report(Path::new(&directory), u64::MAX, &mut std::io::stdout().lock());
+        }
+        None => {
+            let dir = tempfile::tempdir().unwrap();
+            let mut out = Vec::new();
+            write_and_report(dir.path(), 200, &mut out);
+            let expected: String = (0..200).map(|n| format!("acknowledged {n}\n")).collect();
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+            let opened = open_sled(dir.path()).unwrap();
+            assert!(records(&opened.store.reader()).iter().copied().take(200).eq(0..200));
+        }
+    }
+}
+
+/// Writes records, with several batches in flight, until it is killed or so many are acknowledged,
+/// and prints the number of each that is.
+fn write_and_report(directory: &Path, enough: u64, out: &mut dyn Write) {
+    let opened = open_sled(directory).unwrap();
     let first = records(&opened.store.reader()).last().map_or(0, |last| last + 1);
     let mut rig = Rig::new(opened);
-    let mut out = std::io::stdout().lock();
     let mut submitted = first;
-    for acknowledged in first.. {
+    for acknowledged in first..first.saturating_add(enough) {
         while submitted < acknowledged + 40 {
             rig.submit(record(submitted, 700)).unwrap();
             submitted += 1;
@@ -33,7 +48,7 @@ fn child() {
 
 fn spawn(directory: &Path) -> Child {
     Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::tests::kill::child", "--ignored", "--nocapture"])
+        .args(["--exact", CHILD, "--nocapture"])
         .env(DIRECTORY, directory)
         .stdout(Stdio::piped())
         .stderr(Stdio::inherit())
