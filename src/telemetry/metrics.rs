@@ -390,7 +390,7 @@ mod tests {
             "ocm_queue_depth{queue=\"api\"} 0",
             "ocm_sync_bytes_total{direction=\"received\"} 4096",
             "ocm_sync_bytes_total{direction=\"sent\"} 0",
-            "ocm_sessions_total{outcome=\"failed\"} 0",
+            "ocm_sessions_total{outcome=\"fault\"} 0",
             "ocm_isolated 1",
             &format!("ocm_build_info{{version=\"{version}\"}} 1"),
         ] {
