@@ -152,6 +152,7 @@ impl Api {
     pub fn router(&self) -> Router {
         let v1 = Router::new()
             .route("/peers/connect", post(peers::connect))
+            .route("/peers/forget", post(peers::forget))
             .route("/peers/{peer}/ping", post(peers::ping))
             .route("/peers/{peer}/block", post(peers::block))
             .route("/peers/{peer}/unblock", post(peers::unblock))

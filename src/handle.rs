@@ -33,9 +33,11 @@ pub enum Job {
 /// What is asked of the network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NetworkCommand {
-    /// Dial an address now, and keep it among the bootstrap addresses: a multiaddr with or
-    /// without `/p2p/…`, or `host:port`.
+    /// Dial an address now, and again for ever, in later runs, too: a multiaddr with or without
+    /// `/p2p/…`, or `host:port`.
     Connect(String),
+    /// No longer dial an address that was given so. Connections stay.
+    Forget(String),
     /// End the connections to a peer, and refuse it until it is unblocked or the process ends.
     Block(PeerId),
     /// Let a peer in again.
@@ -53,12 +55,22 @@ pub enum NetworkReply {
     RoundTrip(u64),
 }
 
+fn listed(addresses: &[String]) -> String {
+    if addresses.is_empty() { "there are none".to_owned() } else { addresses.join(", ") }
+}
+
 /// Why the network could not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NetworkFailure {
     /// The text is no address.
     #[error("{0}")]
     Address(String),
+    /// The address could not be kept for the next start.
+    #[error("where peers are could not be written down: {0}; it holds until the node stops")]
+    Kept(String),
+    /// The address is none that was given to be dialled.
+    #[error("{0:?} is none of the addresses that `ocm peer connect` or `ocm space join` added: {list}", list = listed(.1))]
+    NotKept(String, Vec<String>),
     /// The peer is not connected.
     #[error("peer {0} is not connected: see `ocm peers`")]
     NotConnected(PeerId),

@@ -4,8 +4,8 @@
 //! holds a 32-byte seed in base64 and a newline, with mode 600, in a directory with mode 700.
 
 use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
@@ -14,6 +14,7 @@ use ocm_node::Identity;
 use ocm_record::{Did, SigningKey};
 
 use crate::config::Config;
+use crate::store::disk::{replace_file, sync_directory};
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -177,8 +178,10 @@ fn read_key(path: &Path) -> Result<SigningKey, IdentityError> {
 fn write_key(path: &Path) -> Result<(), IdentityError> {
     let io = |cause| IdentityError::Io { path: path.to_owned(), cause };
     let text = BASE64.encode(&random_seed()?);
-    let mut file =
-        fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(io)?;
-    writeln!(file, "{text}").map_err(io)?;
-    file.sync_all().map_err(io)
+    // The key is there whole or not at all, and never takes the place of another.
+    let fresh = path.with_extension("new");
+    replace_file(&fresh, format!("{text}\n").as_bytes()).map_err(io)?;
+    fs::hard_link(&fresh, path).map_err(io)?;
+    fs::remove_file(&fresh).map_err(io)?;
+    sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(io)
 }

@@ -71,6 +71,14 @@ pub(super) async fn connect(
     Ok((StatusCode::ACCEPTED, Json(Address { address })))
 }
 
+pub(super) async fn forget(
+    State(api): State<Api>,
+    Input(Address { address }): Input<Address>,
+) -> Result<Json<Address>, Problem> {
+    api.0.handle.network(NetworkCommand::Forget(address.clone())).await??;
+    Ok(Json(Address { address }))
+}
+
 fn peer_of(name: &str) -> Result<PeerId, Problem> {
     name.parse().map_err(Problem::bad)
 }

@@ -190,7 +190,8 @@ impl From<NetworkFailure> for Problem {
     fn from(failure: NetworkFailure) -> Self {
         let reason = match &failure {
             NetworkFailure::Address(_) | NetworkFailure::Own(_) => Reason::BadRequest,
-            NetworkFailure::NotConnected(_) => Reason::NotFound,
+            NetworkFailure::NotConnected(_) | NetworkFailure::NotKept(..) => Reason::NotFound,
+            NetworkFailure::Kept(_) => Reason::Internal,
             NetworkFailure::NoAnswer(..) => Reason::Unavailable,
             NetworkFailure::Off => Reason::Conflict,
         };

@@ -1,8 +1,8 @@
 //! The secret that a request must bring.
 
-use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{fmt, io};
 
@@ -10,6 +10,7 @@ use data_encoding::HEXLOWER;
 use subtle::ConstantTimeEq as _;
 
 use crate::config::Token as Configured;
+use crate::store::disk::replace_file;
 
 /// The file's name in the data directory.
 pub(super) const FILE: &str = "api.token";
@@ -95,21 +96,7 @@ impl Token {
     /// When the file cannot be written.
     pub fn write(self, data_dir: &Path) -> Result<Self, TokenError> {
         let path = data_dir.join(FILE);
-        let new = data_dir.join(format!("{FILE}.new"));
-        let write = || {
-            match fs::remove_file(&new) {
-                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-            let mut file =
-                OpenOptions::new().write(true).create_new(true).mode(0o600).open(&new)?;
-            file.write_all(self.0.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()?;
-            fs::rename(&new, &path)?;
-            File::open(data_dir)?.sync_all()
-        };
-        match write() {
+        match replace_file(&path, format!("{}\n", self.0).as_bytes()) {
             Ok(()) => Ok(self),
             Err(error) => Err(TokenError::File { path, error }),
         }

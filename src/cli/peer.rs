@@ -12,10 +12,17 @@ use crate::client::escaped;
 /// The commands on single peers.
 #[derive(Debug, Subcommand)]
 pub(super) enum Peer {
-    /// Dial an address now, and again whenever the connection is lost
+    /// Dial an address now and whenever the connection is lost, also after a restart
     #[command(after_help = "Example:\n  ocm peer connect 192.0.2.7:8080")]
     Connect {
         /// A multiaddr, with or without /p2p/…, or host:port
+        #[arg(value_parser = NonEmptyStringValueParser::new())]
+        address: String,
+    },
+    /// No longer dial an address that `peer connect` or `space join` added; connections stay
+    #[command(after_help = "Example:\n  ocm peer forget 192.0.2.7:8080")]
+    Forget {
+        /// The address as it was given
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         address: String,
     },
@@ -52,6 +59,10 @@ pub(super) fn run(command: Peer, context: &Context<'_, '_>) -> Result<Shown, Fai
             let shown =
                 Shown::answer(&answer, format!("dialling {}", field(answer.json(), "address")));
             shown.note("`ocm peers` shows it once it is connected")
+        }
+        Peer::Forget { address } => {
+            let answer = client.post("/v1/peers/forget", Some(&json!({ "address": address })))?;
+            Shown::answer(&answer, format!("{} is forgotten", field(answer.json(), "address")))
         }
         Peer::Ping { peer } => {
             let answer = client.post(&about(&peer, "ping"), None)?;

@@ -29,6 +29,12 @@ pub enum AddressError {
     /// Of a transport that is turned off.
     #[error("{0:?} cannot be dialled: that transport is turned off in the configuration")]
     TurnedOff(String),
+    /// One too many.
+    #[error(
+        "{0:?} is not dialled: {limit} addresses are already, at most; `ocm peer forget` makes room",
+        limit = ocm_discovery::BOOTSTRAP_ENTRIES
+    )]
+    TooMany(String),
 }
 
 /// Which host.

@@ -32,6 +32,8 @@ pub struct NetworkConfig {
     pub bootstrap: Vec<String>,
     /// Peers of an earlier run and where they were.
     pub remembered: Vec<(PeerId, Vec<String>)>,
+    /// Addresses that the operator added in an earlier run, dialled for ever, too.
+    pub kept: Vec<String>,
     /// Ranges from which any number of peers may come behind one address; loopback always is.
     pub exempt: Vec<IpRange>,
     /// Limits.
@@ -120,6 +122,7 @@ impl NetworkConfig {
             beacon: Some(BeaconConfig::default()),
             bootstrap: Vec::new(),
             remembered: Vec::new(),
+            kept: Vec::new(),
             exempt: Vec::new(),
             limits: NetworkLimits::default(),
             ban: Duration::from_secs(600),

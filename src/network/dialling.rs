@@ -18,8 +18,15 @@ const RESOLVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Characters of a cause that are kept.
 const CAUSE_LEN: usize = 300;
 
-/// Dials for the operator and resolutions under way at a time.
-const PENDING_FOR_OPERATOR: usize = 64;
+/// An address that is dialled for ever.
+#[derive(Debug)]
+pub(super) struct Entry {
+    /// As it was written.
+    pub(super) text: String,
+    pub(super) address: PeerAddress,
+    /// Whether [`Network::dial`] added it, not the configuration.
+    pub(super) kept: bool,
+}
 
 /// What a dial is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,8 +35,6 @@ pub(super) enum Purpose {
     Entry { id: EntryId, name: String },
     /// A peer of the table.
     Table(PeerId),
-    /// The operator, who gave this text.
-    Operator(String),
 }
 
 /// A dial under way.
@@ -45,14 +50,8 @@ pub(super) struct Dial {
 /// What an address was resolved to.
 #[derive(Debug)]
 pub(super) struct Resolved {
-    what: Wanted,
+    id: EntryId,
     targets: Result<Vec<Target>, String>,
-}
-
-#[derive(Debug)]
-enum Wanted {
-    Entry(EntryId),
-    Operator(String),
 }
 
 impl Network {
@@ -60,8 +59,8 @@ impl Network {
     pub(super) fn dial_due(&mut self) {
         let now = self.now_ms();
         for (id, _) in self.bootstrap.due(now, draw()) {
-            if let Some(address) = self.entries.get(&id).cloned() {
-                self.resolve(Wanted::Entry(id), address);
+            if let Some(entry) = self.entries.get(&id) {
+                self.resolve(id, entry.address.clone());
             }
         }
         for candidate in self.table.due(now, self.config.limits.dials_per_tick, draw()) {
@@ -96,35 +95,26 @@ impl Network {
         }
     }
 
-    pub(super) fn resolve_for_operator(&mut self, text: String, address: PeerAddress) {
-        if self.resolving.len() + self.dials.len()
-            >= PENDING_FOR_OPERATOR + ocm_discovery::BOOTSTRAP_ENTRIES
-        {
-            let outcome = Err("too many dials are under way: try again later".to_owned());
-            self.ready.push_back(NetworkEvent::Dialled { address: text, outcome });
-            return;
-        }
-        self.resolve(Wanted::Operator(text), address);
-    }
-
-    fn resolve(&mut self, what: Wanted, address: PeerAddress) {
+    fn resolve(&mut self, id: EntryId, address: PeerAddress) {
         let (tcp, quic) = (self.config.tcp, self.config.quic);
         self.resolving.push(Box::pin(async move {
             let targets = tokio::time::timeout(RESOLVE_TIMEOUT, address.resolve(tcp, quic))
                 .await
                 .unwrap_or_else(|_| Err(format!("{address} was not resolved in time")));
-            Resolved { what, targets }
+            Resolved { id, targets }
         }));
     }
 
     /// Dials what an address was resolved to.
     pub(super) fn on_resolved(&mut self, resolved: Resolved) {
         let now = self.now_ms();
-        match (resolved.what, resolved.targets) {
-            (Wanted::Entry(id), Err(cause)) => {
+        let id = resolved.id;
+        match resolved.targets {
+            Err(cause) => {
                 self.bootstrap.resolve_failed(id, &cause, now, draw());
+                self.tell(id, Err(cause));
             }
-            (Wanted::Entry(id), Ok(targets)) => {
+            Ok(targets) => {
                 let places = targets.iter().map(|t| (t.name.clone(), t.peer)).collect();
                 let (connected, bans) = (&self.connected, self.refused());
                 let leave = |peer: &PeerId| connected.contains(peer) || bans.contains(peer);
@@ -133,12 +123,6 @@ impl Network {
                     let purpose = Purpose::Entry { id, name: target.name };
                     self.attempt(Dial { purpose, rest: target.attempts, peer: target.peer }, None);
                 }
-            }
-            (Wanted::Operator(text), Err(cause)) => self.tell_operator(text, Err(cause)),
-            (Wanted::Operator(text), Ok(targets)) => {
-                let peer = targets.iter().find_map(|t| t.peer);
-                let rest = targets.into_iter().flat_map(|t| t.attempts).collect();
-                self.attempt(Dial { purpose: Purpose::Operator(text), rest, peer }, None);
             }
         }
     }
@@ -216,7 +200,7 @@ impl Network {
     pub(super) fn on_dial_succeeded(&mut self, id: ConnectionId, peer: PeerId) -> Option<Source> {
         let dial = self.dials.remove(&id)?;
         let source = match &dial.purpose {
-            Purpose::Entry { .. } | Purpose::Operator(_) => Source::Bootstrap,
+            Purpose::Entry { .. } => Source::Bootstrap,
             Purpose::Table(peer) => self.table.source(peer).unwrap_or(Source::Remembered),
         };
         self.finish(dial.purpose, Ok(Led::Peer(peer)));
@@ -227,26 +211,27 @@ impl Network {
         let now = self.now_ms();
         match purpose {
             Purpose::Entry { id, name } => {
+                let own = self.own;
+                let who = outcome.clone().map(|led| match led {
+                    Led::Peer(peer) => peer,
+                    Led::Own => own,
+                });
                 self.bootstrap.dial_ended(id, &name, outcome, now, draw());
+                self.tell(id, who);
             }
             Purpose::Table(peer) => {
                 if !matches!(outcome, Ok(Led::Peer(_))) {
                     self.table.dial_failed(&peer, now, draw());
                 }
             }
-            Purpose::Operator(text) => {
-                let own = self.own;
-                let who = outcome.map(|led| match led {
-                    Led::Peer(peer) => peer,
-                    Led::Own => own,
-                });
-                self.tell_operator(text, who);
-            }
         }
     }
 
-    fn tell_operator(&mut self, address: String, outcome: Result<PeerId, String>) {
-        self.ready.push_back(NetworkEvent::Dialled { address, outcome });
+    fn tell(&mut self, id: EntryId, outcome: Result<PeerId, String>) {
+        if let Some(entry) = self.entries.get(&id) {
+            let address = entry.text.clone();
+            self.ready.push_back(NetworkEvent::Dialled { address, outcome });
+        }
     }
 }
 

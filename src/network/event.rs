@@ -87,7 +87,8 @@ pub enum NetworkEvent {
         /// [`Sighting::New`] or [`Sighting::CopiedKey`].
         sighting: Sighting,
     },
-    /// What became of [`super::Network::dial`].
+    /// What became of an attempt at an address of the configuration or of
+    /// [`super::Network::dial`].
     Dialled {
         /// The address as given.
         address: String,

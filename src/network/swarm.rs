@@ -20,7 +20,7 @@ use super::behaviour::Behaviour;
 use super::codec::FRAME_BYTES;
 use super::config::NetworkConfig;
 use super::connected::Connected;
-use super::dialling::{Dial, Resolved};
+use super::dialling::{Dial, Entry, Resolved};
 use super::event::{
     ChannelId, Discovery, GossipError, Health, NetworkError, NetworkEvent, PeerInfo, Published,
     RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
@@ -54,7 +54,7 @@ pub struct Network {
     pub(super) origin: Instant,
     pub(super) table: PeerTable,
     pub(super) bootstrap: Bootstrap,
-    pub(super) entries: BTreeMap<EntryId, PeerAddress>,
+    pub(super) entries: BTreeMap<EntryId, Entry>,
     pub(super) resolving: FuturesUnordered<BoxFuture<'static, Resolved>>,
     pub(super) dials: HashMap<ConnectionId, Dial>,
     pub(super) connected: Connected,
@@ -115,11 +115,12 @@ impl Network {
             let id = bootstrap
                 .add(text.trim(), 0)
                 .ok_or(NetworkError::TooManyBootstrap(config.bootstrap.len()))?;
-            entries.insert(id, address);
+            let text = text.trim().to_owned();
+            entries.insert(id, Entry { text, address, kept: false });
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self {
+        let mut network = Self {
             swarm: Box::new(swarm),
             own,
             config,
@@ -142,7 +143,13 @@ impl Network {
             mdns_failed,
             seldom: Instant::now(),
             copy_reported: None,
-        })
+        };
+        for text in network.config.kept.clone() {
+            if let Err(error) = network.dial(&text) {
+                tracing::warn!(%error, "an address kept from the last run is not dialled");
+            }
+        }
+        Ok(network)
     }
 
     /// This node's own PeerId.
@@ -275,16 +282,38 @@ impl Network {
         waited
     }
 
-    /// Dials an address now: a multiaddr with or without `/p2p/…`, or `host:port`.
-    /// [`NetworkEvent::Dialled`] follows.
+    /// Dials an address now, and again for ever, as the configured ones: a multiaddr with or
+    /// without `/p2p/…`, or `host:port`. [`NetworkEvent::Dialled`] follows each attempt.
     ///
     /// # Errors
-    /// [`AddressError`] when the text is no address.
+    /// [`AddressError`] when the text is no address, or too many are dialled already.
     pub fn dial(&mut self, text: &str) -> Result<(), AddressError> {
+        let text = text.trim();
         let address: PeerAddress = text.parse()?;
         address.check_transport(self.config.tcp, self.config.quic)?;
-        self.resolve_for_operator(text.to_owned(), address);
+        let id = self
+            .bootstrap
+            .add(text, self.now_ms())
+            .ok_or_else(|| AddressError::TooMany(text.to_owned()))?;
+        let text = text.to_owned();
+        self.entries.entry(id).or_insert(Entry { text, address, kept: true });
         Ok(())
+    }
+
+    /// No longer dials an address that [`Self::dial`] added; connections stay. Returns whether it
+    /// was one.
+    pub fn forget(&mut self, text: &str) -> bool {
+        let found = self.entries.iter().find(|(_, entry)| entry.kept && entry.text == text.trim());
+        let Some(id) = found.map(|(id, _)| *id) else { return false };
+        self.entries.remove(&id);
+        self.bootstrap.remove(id);
+        true
+    }
+
+    /// The addresses that [`Self::dial`] added: to be given to the next run as
+    /// [`NetworkConfig::kept`].
+    pub fn kept(&self) -> impl Iterator<Item = &str> {
+        self.entries.values().filter(|entry| entry.kept).map(|entry| entry.text.as_str())
     }
 
     /// Ends all connections with a peer and refuses further ones, in both directions, until

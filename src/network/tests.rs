@@ -552,6 +552,41 @@ async fn a_beacon_without_its_port_is_a_state_and_no_end() {
 }
 
 #[tokio::test]
+async fn an_address_given_once_is_dialled_until_it_is_forgotten() {
+    for transport in TRANSPORTS {
+        let port = free_port(transport);
+        let text = match transport {
+            Transport::Tcp => format!("/ip4/127.0.0.1/tcp/{port}"),
+            Transport::Quic => format!("/ip4/127.0.0.1/udp/{port}/quic-v1"),
+        };
+        // Given while nobody is there, and in the run before.
+        let mut later = config(2, transport);
+        later.port = port;
+        let peer = PeerId::new(later.peer_key.public());
+        let connected = |e: &NetworkEvent| (*e == NetworkEvent::Connected { peer }).then_some(());
+        let mut first = [Node::start(config(1, transport)).await];
+        first[0].network.dial(&text).unwrap();
+        assert_eq!(first[0].network.kept().collect::<Vec<_>>(), [&text]);
+        if transport == Transport::Tcp {
+            let failed =
+                |e: &NetworkEvent| matches!(e, NetworkEvent::Dialled { outcome: Err(_), .. });
+            until(&mut first, 0, |e| failed(e).then_some(())).await;
+        }
+        let mut again = config(3, transport);
+        again.kept = first[0].network.kept().map(str::to_owned).collect();
+        let [first] = first;
+        let mut nodes = [first, Node::start(again).await, Node::start(later).await];
+        until(&mut nodes, 0, connected).await;
+        until(&mut nodes, 1, connected).await;
+        assert!(!nodes[0].network.forget("/ip4/127.0.0.1/tcp/1"));
+        assert!(nodes[0].network.forget(&text));
+        assert!(nodes[0].network.is_connected(&peer));
+        assert_eq!(nodes[0].network.kept().count(), 0);
+        assert!(nodes[0].network.sources().bootstrap.is_empty());
+    }
+}
+
+#[tokio::test]
 async fn a_peer_of_an_earlier_run_is_dialled() {
     let b = Node::start(config(2, Transport::Tcp)).await;
     let mut a = config(1, Transport::Tcp);

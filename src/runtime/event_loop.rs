@@ -12,6 +12,7 @@ use ocm_node::{
 use ocm_record::{SignedRecord, VerifiedRecord, VerifyError, verify_batch};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::peers::PeersFile;
 use super::status;
 use crate::handle::{Job, Numbered, SharedReader, Status};
 use crate::network::{
@@ -24,6 +25,9 @@ use crate::telemetry::metrics::{self, Metrics};
 const SHOW_EVERY: Duration = Duration::from_millis(50);
 /// How often it is made anew in any case: round trips and ages move by themselves.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// How often it is kept for the next run where peers are.
+const SAVE_EVERY: Duration = Duration::from_secs(60);
 
 /// Why the loop ended.
 #[derive(Debug, thiserror::Error)]
@@ -61,6 +65,9 @@ pub(super) struct EventLoop {
     replies: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
     requests: HashMap<NetworkRequest, RequestId>,
     messages: BTreeMap<u64, (GossipId, PeerId)>,
+    /// Where peers are, for the next run; written every [`SAVE_EVERY`], and with what the owner asks.
+    pub(super) peers_file: PeersFile,
+    saved: Instant,
     pub(super) pings: HashMap<NetworkRequest, super::networking::Ping>,
     status: watch::Sender<Arc<Status>>,
     feed: broadcast::Sender<Arc<Numbered>>,
@@ -82,6 +89,7 @@ impl EventLoop {
         network: Option<Network>,
         store: Arc<Store>,
         metrics: Metrics,
+        peers_file: PeersFile,
         ends: Ends,
     ) -> Self {
         let reader: SharedReader = Arc::new(store.reader());
@@ -100,6 +108,8 @@ impl EventLoop {
             replies: BTreeMap::new(),
             requests: HashMap::new(),
             messages: BTreeMap::new(),
+            peers_file,
+            saved: Instant::now(),
             pings: HashMap::new(),
             status: ends.status,
             feed: ends.feed,
@@ -114,7 +124,7 @@ impl EventLoop {
         mut self,
         first: Vec<Output>,
         stop: impl Future<Output = ()>,
-    ) -> Result<Option<Network>, LoopError> {
+    ) -> Result<(), LoopError> {
         self.carry_out(first)?;
         let mut stop = std::pin::pin!(stop);
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
@@ -134,13 +144,19 @@ impl EventLoop {
                 },
                 event = next_event(&mut self.network), if open => self.network_event(event)?,
                 () = tokio::time::sleep(wake) => self.handle(Input::Tick)?,
-                _ = refresh.tick() => self.show(true),
+                _ = refresh.tick() => {
+                    self.show(true);
+                    if self.saved.elapsed() >= SAVE_EVERY {
+                        self.save_peers();
+                    }
+                }
             }
             if self.stale && self.shown.elapsed() >= SHOW_EVERY {
                 self.show(false);
             }
         }
-        Ok(self.network)
+        self.save_peers();
+        Ok(())
     }
 
     fn next_wake(&self) -> Duration {
@@ -373,6 +389,15 @@ impl EventLoop {
                 super::networking::log(&other);
                 Ok(())
             }
+        }
+    }
+
+    fn save_peers(&mut self) {
+        self.saved = Instant::now();
+        if let Some(network) = &self.network
+            && let Err(error) = self.peers_file.save(network)
+        {
+            tracing::warn!(%error, "where peers are could not be kept for the next start");
         }
     }
 

@@ -19,6 +19,7 @@
 mod event_loop;
 mod networking;
 mod offline;
+mod peers;
 mod start;
 mod status;
 mod stop;

@@ -27,10 +27,26 @@ impl EventLoop {
         };
         let own = network.peer_id();
         let result = match command {
-            NetworkCommand::Connect(address) => network
-                .dial(&address)
-                .map(|()| NetworkReply::Done)
-                .map_err(|error| NetworkFailure::Address(error.to_string())),
+            NetworkCommand::Connect(address) => {
+                let dialled = network.dial(&address);
+                dialled.map_err(|error| NetworkFailure::Address(error.to_string())).and_then(|()| {
+                    self.peers_file
+                        .save(network)
+                        .map_err(|e| NetworkFailure::Kept(e.to_string()))?;
+                    Ok(NetworkReply::Done)
+                })
+            }
+            NetworkCommand::Forget(address) => {
+                if network.forget(&address) {
+                    let saved = self.peers_file.save(network);
+                    saved
+                        .map(|()| NetworkReply::Done)
+                        .map_err(|e| NetworkFailure::Kept(e.to_string()))
+                } else {
+                    let kept = network.kept().map(str::to_owned).collect();
+                    Err(NetworkFailure::NotKept(address, kept))
+                }
+            }
             NetworkCommand::Block(peer) | NetworkCommand::Ping(peer) if peer == own => {
                 Err(NetworkFailure::Own(peer))
             }
@@ -97,7 +113,7 @@ pub(super) fn log(event: &NetworkEvent) {
             tracing::debug!(%address, %peer, "dialled");
         }
         NetworkEvent::Dialled { address, outcome: Err(cause) } => {
-            tracing::warn!(%address, %cause, "cannot dial");
+            tracing::info!(%address, %cause, "cannot dial; it is tried again");
         }
         NetworkEvent::Banned { peer, time } => {
             let seconds = Duration::as_secs(time);

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use super::event_loop::{Ends, EventLoop, LoopError, now_ms};
+use super::peers::{KeptPeers, PeersFile};
 use super::stop;
 use crate::api::{Api, ApiConfig, ServeError, Token};
 use crate::config::{Backend, Config, Loaded};
@@ -27,9 +27,6 @@ use crate::store::{
 use crate::telemetry::logging;
 use crate::telemetry::metrics::{Metrics, Registry, Scrape};
 use crate::views::Views;
-
-/// The file in the data directory that keeps where peers were.
-const PEERS_FILE: &str = "peers.json";
 
 /// What `ocm node` is told besides the configuration.
 #[derive(Debug, Clone, Copy, Default)]
@@ -86,11 +83,10 @@ pub struct Running {
     /// Where its API listens.
     pub api: SocketAddr,
     handle: Handle,
-    data_dir: PathBuf,
     store: Arc<Store>,
     stop: oneshot::Sender<()>,
     stop_api: oneshot::Sender<()>,
-    looping: JoinHandle<Result<Option<Network>, LoopError>>,
+    looping: JoinHandle<Result<(), LoopError>>,
     serving: JoinHandle<Result<(), ServeError>>,
     rendering: JoinHandle<()>,
 }
@@ -123,8 +119,9 @@ impl Running {
         let token = api_token(config)?;
         let listener = crate::api::listen(config.api.listen).await?;
         let api_address = listener.local_addr().context("the API's address")?;
+        let kept = KeptPeers::load(&config.data_dir);
         let network = if config.network.enable_network_calls {
-            Some(Network::start(network_config(config, &keys)?, &mut registry)?)
+            Some(Network::start(network_config(config, &keys, &kept)?, &mut registry)?)
         } else {
             None
         };
@@ -153,8 +150,9 @@ impl Running {
         }));
         let rendering = tokio::spawn(render(views, metrics.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
+        let peers_file = PeersFile::new(&config.data_dir, kept);
         let ends = Ends { jobs: job_queue, status, feed };
-        let event_loop = EventLoop::new(node, network, store.clone(), metrics, ends);
+        let event_loop = EventLoop::new(node, network, store.clone(), metrics, peers_file, ends);
         let looping = tokio::spawn(event_loop.run(first, async move {
             let _ = stopped.await;
         }));
@@ -164,7 +162,6 @@ impl Running {
             name,
             api: api_address,
             handle,
-            data_dir: config.data_dir.clone(),
             store,
             stop,
             stop_api,
@@ -204,9 +201,7 @@ impl Running {
         if tokio::time::timeout(Duration::from_secs(3), self.serving).await.is_err() {
             tracing::debug!("some API connections were cut off");
         }
-        if let Some(network) = ended? {
-            remember(&self.data_dir, &network);
-        }
+        ended?;
         let store = self.store;
         let frontier = tokio::task::spawn_blocking(move || store.close()).await??;
         tracing::info!(commit = frontier.commit, records = frontier.records.records, "stopped");
@@ -288,7 +283,11 @@ fn open_store(
     Ok(Arc::new(store))
 }
 
-fn network_config(config: &Config, keys: &Identity) -> anyhow::Result<NetworkConfig> {
+fn network_config(
+    config: &Config,
+    keys: &Identity,
+    kept: &KeptPeers,
+) -> anyhow::Result<NetworkConfig> {
     let boot = Boot::from_bytes({
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).context("the system gives no random bytes")?;
@@ -307,29 +306,11 @@ fn network_config(config: &Config, keys: &Identity) -> anyhow::Result<NetworkCon
         ..BeaconConfig::default()
     });
     network.bootstrap = settings.seed_peers.iter().map(ToString::to_string).collect();
-    network.remembered = remembered(&config.data_dir);
+    network.remembered = kept.peers.clone();
+    network.kept = kept.addresses.clone();
     network.limits.connections = settings.max_peers;
     network.limits.peers_per_address = settings.max_peers_per_address as usize;
     Ok(network)
-}
-
-/// Where peers were in the last run; none when the file is missing or damaged, since others tell.
-fn remembered(data_dir: &Path) -> Vec<(PeerId, Vec<String>)> {
-    let Ok(bytes) = std::fs::read(data_dir.join(PEERS_FILE)) else { return Vec::new() };
-    serde_json::from_slice(&bytes).unwrap_or_else(|error| {
-        tracing::warn!(%error, "{PEERS_FILE} is damaged and not used");
-        Vec::new()
-    })
-}
-
-fn remember(data_dir: &Path, network: &Network) {
-    let peers = network.worth_remembering();
-    let written = serde_json::to_vec(&peers)
-        .map_err(std::io::Error::other)
-        .and_then(|bytes| std::fs::write(data_dir.join(PEERS_FILE), bytes));
-    if let Err(error) = written {
-        tracing::warn!(%error, "where peers are could not be kept for the next start");
-    }
 }
 
 /// Renders what changes, and counts the conflicts that later edits resolved.

@@ -188,6 +188,9 @@ impl Loop {
             NetworkCommand::Connect(address) => {
                 Err(NetworkFailure::Address(format!("{address:?} is no address")))
             }
+            NetworkCommand::Forget(address) => {
+                Err(NetworkFailure::NotKept(address, vec!["/ip4/192.0.2.1/tcp/8080".to_owned()]))
+            }
             NetworkCommand::Block(peer) => {
                 self.network.blocked.push(peer);
                 Ok(NetworkReply::Done)

@@ -74,7 +74,8 @@ struct Entry {
 /// backwards.
 #[derive(Debug, Clone, Default)]
 pub struct Bootstrap {
-    entries: Vec<Entry>,
+    entries: BTreeMap<EntryId, Entry>,
+    next_id: usize,
 }
 
 impl Bootstrap {
@@ -87,14 +88,16 @@ impl Bootstrap {
     /// Adds an entry, to be tried at once. One that is there already is tried at once again.
     /// `None` when [`BOOTSTRAP_ENTRIES`] are there.
     pub fn add(&mut self, text: &str, now: u64) -> Option<EntryId> {
-        if let Some(at) = self.entries.iter().position(|e| e.text == text) {
-            self.entries[at].next = now;
-            return Some(EntryId(at));
+        if let Some((id, entry)) = self.entries.iter_mut().find(|(_, e)| e.text == text) {
+            entry.next = now;
+            return Some(*id);
         }
         if self.entries.len() >= BOOTSTRAP_ENTRIES {
             return None;
         }
-        self.entries.push(Entry {
+        let id = EntryId(self.next_id);
+        self.next_id += 1;
+        let entry = Entry {
             text: text.to_owned(),
             next: now,
             again: None,
@@ -103,15 +106,21 @@ impl Bootstrap {
             failed: false,
             cause: None,
             targets: BTreeMap::new(),
-        });
-        Some(EntryId(self.entries.len() - 1))
+        };
+        self.entries.insert(id, entry);
+        Some(id)
+    }
+
+    /// Ends the attempts of an entry; what is still reported on it has no effect.
+    pub fn remove(&mut self, id: EntryId) {
+        self.entries.remove(&id);
     }
 
     /// The entries whose next round starts now: each is to be resolved, and answered with
     /// [`Self::resolved`] or [`Self::resolve_failed`].
     pub fn due(&mut self, now: u64, random: u64) -> Vec<(EntryId, String)> {
         let mut due = Vec::new();
-        for (at, entry) in self.entries.iter_mut().enumerate() {
+        for (id, entry) in &mut self.entries {
             if entry.round.is_some_and(|since| now.saturating_sub(since) > LOST_MS) {
                 entry.fail("no answer in two minutes");
                 entry.end_round(now, random);
@@ -119,7 +128,7 @@ impl Bootstrap {
             if entry.round.is_none() && entry.next <= now {
                 entry.round = Some(now);
                 entry.failed = false;
-                due.push((EntryId(at), entry.text.clone()));
+                due.push((*id, entry.text.clone()));
             }
         }
         due
@@ -128,7 +137,7 @@ impl Bootstrap {
     /// When the next round of any entry starts, if none is under way it could wait for.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {
-        self.entries.iter().filter(|e| e.round.is_none()).map(|e| e.next).min()
+        self.entries.values().filter(|e| e.round.is_none()).map(|e| e.next).min()
     }
 
     /// What an entry resolved to, each with the peer that is expected there if the entry names
@@ -142,7 +151,7 @@ impl Bootstrap {
         now: u64,
         random: u64,
     ) -> Vec<String> {
-        let Some(entry) = self.entries.get_mut(id.0).filter(|e| e.round.is_some()) else {
+        let Some(entry) = self.entries.get_mut(&id).filter(|e| e.round.is_some()) else {
             return Vec::new();
         };
         if addresses.is_empty() {
@@ -176,7 +185,7 @@ impl Bootstrap {
 
     /// An entry could not be resolved.
     pub fn resolve_failed(&mut self, id: EntryId, cause: &str, now: u64, random: u64) {
-        if let Some(entry) = self.entries.get_mut(id.0).filter(|e| e.round.is_some()) {
+        if let Some(entry) = self.entries.get_mut(&id).filter(|e| e.round.is_some()) {
             entry.fail(cause);
             entry.end_round(now, random);
         }
@@ -191,7 +200,7 @@ impl Bootstrap {
         now: u64,
         random: u64,
     ) {
-        let Some(entry) = self.entries.get_mut(id.0) else { return };
+        let Some(entry) = self.entries.get_mut(&id) else { return };
         let Some(target) = entry.targets.get_mut(address).filter(|t| t.dialling) else { return };
         target.dialling = false;
         match outcome {
@@ -221,7 +230,7 @@ impl Bootstrap {
     }
 
     fn again(&mut self, peer: &PeerId, now: u64, wait: impl Fn(&mut Target) -> u64) {
-        for entry in &mut self.entries {
+        for entry in self.entries.values_mut() {
             for target in entry.targets.values_mut() {
                 if target.led == Some(Led::Peer(*peer)) {
                     entry.failures = 0;
@@ -240,7 +249,7 @@ impl Bootstrap {
     #[must_use]
     pub fn status(&self) -> Vec<BootstrapStatus> {
         self.entries
-            .iter()
+            .values()
             .map(|e| BootstrapStatus {
                 text: e.text.clone(),
                 led: e.targets.iter().map(|(a, t)| (a.clone(), t.led)).collect(),

@@ -1,6 +1,6 @@
 //! Comparing with peers: hello, which spaces are shared, when to compare, sessions.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ocm_discovery::{CLOCK_TOLERANCE_MS, PeerId};
 use ocm_record::{Kind, RecordId, SignedRecord, SpaceId, VerifiedRecord};
@@ -39,37 +39,49 @@ impl Node {
         }
     }
 
-    /// When something is due with a peer.
-    pub(crate) fn peer_deadline(&self, peer: &Peer) -> Option<u64> {
-        let compare = peer
-            .shared
-            .iter()
-            .filter(|(space, shared)| shared.run.is_idle() && self.may_begin(space))
-            .map(|(_, shared)| shared.due)
-            .min();
-        [peer.hello_at, peer.announce_at.filter(|_| peer.known.is_some()), compare]
-            .into_iter()
-            .flatten()
-            .min()
+    /// When something is due with any peer.
+    pub(crate) fn peers_deadline(&self) -> Option<u64> {
+        let full = self.full_spaces();
+        self.peers.values().filter_map(|peer| peer_deadline(peer, &full)).min()
     }
 
-    /// Whether one more session may begin in a space.
-    fn may_begin(&self, space: &SpaceId) -> bool {
-        let running = self
-            .peers
-            .values()
-            .filter_map(|peer| peer.shared.get(space))
-            .filter(|shared| matches!(shared.run, Run::Session(_)))
-            .count();
-        running < limits::SESSIONS_PER_SPACE
+    /// The spaces in which no further session may begin.
+    fn full_spaces(&self) -> BTreeSet<SpaceId> {
+        let mut running: BTreeMap<SpaceId, usize> = BTreeMap::new();
+        for (space, shared) in self.peers.values().flat_map(|peer| &peer.shared) {
+            if matches!(shared.run, Run::Session(_)) {
+                *running.entry(*space).or_default() += 1;
+            }
+        }
+        running.retain(|_, sessions| *sessions >= limits::SESSIONS_PER_SPACE);
+        running.into_keys().collect()
+    }
+
+    /// Ends the sessions that have lasted long enough: a slow peer is not to keep others waiting.
+    fn end_overdue(&mut self) {
+        let now = self.now;
+        let mut overdue = Vec::new();
+        for (id, peer) in &mut self.peers {
+            for (space, shared) in &mut peer.shared {
+                if matches!(shared.run, Run::Session(_)) && shared.overdue_at() <= now {
+                    shared.due = now + limits::INTERVAL_MIN_MS;
+                    overdue.push((*id, *space));
+                }
+            }
+        }
+        for (id, space) in overdue {
+            self.ended(id, space, "continued");
+        }
     }
 
     /// Does what has become due.
     pub(crate) fn run_due(&mut self) {
+        self.end_overdue();
+        let full = self.full_spaces();
         let due: Vec<PeerId> = self
             .peers
             .iter()
-            .filter(|(_, peer)| self.peer_deadline(peer).is_some_and(|at| at <= self.now))
+            .filter(|(_, peer)| peer_deadline(peer, &full).is_some_and(|at| at <= self.now))
             .map(|(id, _)| *id)
             .collect();
         for id in due {
@@ -89,7 +101,7 @@ impl Node {
                 }
             }
             self.announce(id);
-            self.probe(id);
+            self.probe(id, &full);
         }
     }
 
@@ -151,13 +163,13 @@ impl Node {
     }
 
     /// Begins the comparisons that are due with a peer: digests first.
-    fn probe(&mut self, id: PeerId) {
+    fn probe(&mut self, id: PeerId, full: &BTreeSet<SpaceId>) {
         let Some(peer) = self.peers.get(&id) else { return };
         let due: Vec<SpaceId> = peer
             .shared
             .iter()
             .filter(|(space, shared)| {
-                shared.run.is_idle() && shared.due <= self.now && self.may_begin(space)
+                shared.run.is_idle() && shared.due <= self.now && !full.contains(space)
             })
             .map(|(space, _)| *space)
             .collect();
@@ -463,7 +475,7 @@ impl Node {
             self.ended(id, space, "equal");
             return Ok(());
         }
-        if !self.may_begin(&space) {
+        if self.full_spaces().contains(&space) {
             let at = self.now + random::jitter(&mut self.rng, limits::PROBE_AFTER_MS);
             if let Some(shared) = self.shared_mut(id, space) {
                 shared.run = Run::Idle;
@@ -544,6 +556,19 @@ impl Node {
             self.out.push(Output::Disconnect { peer: id, reason: reason.into() });
         }
     }
+}
+
+/// When something is due with a peer, if no session may begin in the spaces that are full.
+fn peer_deadline(peer: &Peer, full: &BTreeSet<SpaceId>) -> Option<u64> {
+    let compare = peer.shared.iter().filter_map(|(space, shared)| match shared.run {
+        Run::Idle => Some(shared.due).filter(|_| !full.contains(space)),
+        Run::Probing => None,
+        Run::Session(_) => Some(shared.overdue_at()),
+    });
+    [peer.hello_at, peer.announce_at.filter(|_| peer.known.is_some()), compare.min()]
+        .into_iter()
+        .flatten()
+        .min()
 }
 
 /// Splits records into pages that fit a message.

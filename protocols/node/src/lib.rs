@@ -73,6 +73,9 @@ pub mod limits {
     pub const HINTS_PER_PEER: usize = 4;
     /// Sessions at once in one space: catch up from two peers, then compare with the others.
     pub const SESSIONS_PER_SPACE: usize = 2;
+    /// Milliseconds that a session lasts at most; what remains is left to a later one, so that a
+    /// slow peer does not keep the others waiting.
+    pub const SESSION_MS: u64 = 120_000;
     /// Records of one push that a peer without a role may present as proof that it has one.
     pub const PRESENTED: usize = 64;
     /// Verification jobs of one peer's pushes that may be under way; past it the peer is told to

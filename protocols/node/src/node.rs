@@ -267,7 +267,7 @@ impl Node {
     /// When [`Input::Tick`] is due, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.peers.values().filter_map(|peer| self.peer_deadline(peer)).min()
+        self.peers_deadline()
     }
 
     /// A fresh name for a request, job or batch.

@@ -55,6 +55,8 @@ pub(crate) struct Shared {
     pub(crate) interval: u64,
     /// What is under way.
     pub(crate) run: Run,
+    /// When what is under way began.
+    pub(crate) began: u64,
     /// Names what is under way: an answer that belongs to an earlier run is none to this one.
     pub(crate) number: RunNumber,
     /// The last comparison.
@@ -77,6 +79,13 @@ pub(crate) enum Run {
     Probing,
     /// A session.
     Session(Box<Session>),
+}
+
+impl Shared {
+    /// When the session under way has lasted long enough.
+    pub(crate) const fn overdue_at(&self) -> u64 {
+        self.began + crate::limits::SESSION_MS
+    }
 }
 
 impl Run {
@@ -176,6 +185,7 @@ impl Peer {
             due: now,
             interval: crate::limits::INTERVAL_MIN_MS,
             run: Run::Idle,
+            began: 0,
             number: 0,
             parity: None,
             told: None,

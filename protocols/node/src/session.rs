@@ -39,8 +39,10 @@ impl Node {
     ) -> Result<(), ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(()) };
         let Ok((session, action)) = Session::start(tag, held);
+        let now = self.now;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
+            shared.began = now;
         }
         self.advance(id, space, action, store)
     }
@@ -179,8 +181,11 @@ impl Node {
         let (pause, outcome) = match failure {
             Failure::Unknown => (None, "unknown"),
             Failure::Busy => (Some(limits::RETRY_MS), "busy"),
-            // There is more to do than fits one session.
-            Failure::Rounds | Failure::Requests => (Some(0), "continued"),
+            // There is more to do than fits one session; who waits comes first.
+            Failure::Rounds | Failure::Requests => {
+                let pause = if self.others_wait(&id, &space) { limits::PROBE_AFTER_MS } else { 0 };
+                (Some(pause), "continued")
+            }
             Failure::Refused(_) => (Some(limits::INTERVAL_MIN_MS), "refused"),
             // Our own doing: the session was dropped and begun again meanwhile.
             Failure::OutOfTurn => (Some(limits::RETRY_MS), "unanswered"),
@@ -203,6 +208,14 @@ impl Node {
             }
             (_, None) => {}
         }
+    }
+
+    /// Whether a comparison with another peer is due in a space.
+    fn others_wait(&self, id: &PeerId, space: &SpaceId) -> bool {
+        self.peers.iter().filter(|(other, _)| *other != id).any(|(_, peer)| {
+            let shared = peer.shared.get(space);
+            shared.is_some_and(|shared| shared.run.is_idle() && shared.due <= self.now)
+        })
     }
 
     /// Takes note that a comparison was denied: the space is not shared until it is named again.

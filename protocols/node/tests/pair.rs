@@ -413,3 +413,26 @@ fn both_sides_learn_that_they_are_equal_when_one_caught_up_meanwhile() {
     talk(&mut a, &mut b, &mut now, 1500);
     assert!(equal(&a) && equal(&b), "and a hears it soon");
 }
+
+#[test]
+fn a_session_that_lasts_too_long_makes_room_for_another() {
+    let (mut full, mut empty) = (Rig::new(1), Rig::new(2));
+    let space = full.create(Access::Open);
+    empty.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut full, &mut empty, now);
+    // The peer answers, and what it sends is verified for ever.
+    empty.verifies = false;
+    talk(&mut full, &mut empty, &mut now, 2000);
+    assert_eq!(empty.node.snapshot().sessions, 1);
+    let overdue = NOW + 2000 + ocm_node::limits::SESSION_MS;
+    assert!(empty.node.next_deadline().is_some_and(|at| at <= overdue));
+    empty.give(overdue, Input::Tick);
+    assert_eq!(empty.node.snapshot().sessions, 0);
+    let ended = |event: &Event| matches!(event, Event::SessionEnded { outcome: "continued", .. });
+    assert!(empty.events.iter().any(ended));
+    empty.verifies = true;
+    now = overdue;
+    talk(&mut full, &mut empty, &mut now, 20_000);
+    assert_eq!(empty.export(space), full.export(space));
+}
