@@ -52,7 +52,11 @@ impl Assembly {
         );
         // Kinds unknown here may belong to the memory, and have no effect on it.
         let changes = records.iter().filter(|record| record.header().kind == Kind::CHANGE);
-        let document = Document::build(changes.cloned());
+        let document = if read.too_large {
+            Err(RenderError::TooLarge)
+        } else {
+            Document::build(changes.cloned())
+        };
         Ok(Self { place: *place, records, damaged, document, faults })
     }
 

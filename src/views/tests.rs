@@ -343,3 +343,49 @@ async fn records_of_unknown_kinds_change_nothing() {
     let gone = MemoryPlace { memory: nowhere, ..place };
     assert_eq!(node.views.read(gone).await, Err(ViewError::NoMemory(nowhere)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_of_concurrent_changes_without_end_is_shown_as_too_large() {
+    let node = Harness::start(1);
+    let space = node.space("one").await;
+    let place = node.views.create(space, json!({"title": "x"})).await.unwrap();
+    let other = node.views.create(space, json!({"title": "y"})).await.unwrap();
+    let key = ocm_record::SigningKey::from_seed(&[1; 32]);
+    let long = json!({"text": "a".repeat(59_000)});
+    let edits = ocm_memory::create_edits(&long).unwrap();
+    let body = ocm_record::Body {
+        salt: [0; ocm_record::SALT_LEN],
+        lineage: Vec::new(),
+        content: ocm_memory::encode_edits(&edits),
+    };
+    let record = |n: u64| {
+        let mut boot = [7; 16];
+        boot[..8].copy_from_slice(&n.to_be_bytes());
+        let draft = ocm_record::Draft {
+            space,
+            kind: Kind::CHANGE,
+            memory: Some(place.memory),
+            author: None,
+            boot: ocm_record::Boot::from_bytes(boot),
+            seq: 1,
+            prev: None,
+            deps: vec![place.memory.0],
+            auth: Vec::new(),
+            time: Time::from_millis(super::harness::now() + 1000),
+        };
+        draft.sign(&key, body.encode()).unwrap().encode()
+    };
+    let enough = ocm_memory::limits::BYTES as u64 / 59_000 + 1;
+    for first in (0..enough).step_by(100) {
+        let records = (first..enough.min(first + 100)).map(record).collect();
+        let reply = node.command(ocm_node::Command::Import { records }).await;
+        let ocm_node::Reply::Imported(verdicts) = reply else { panic!("{reply:?}") };
+        assert!(verdicts.iter().all(|v| *v == ocm_node::Verdict::Accept), "{verdicts:?}");
+    }
+    let reading = node.views.read(place).await.unwrap();
+    assert_eq!(reading.content, None);
+    assert!(reading.cause.unwrap().contains("too large"));
+    let edited = node.views.patch(place, json!({"title": "z"})).await;
+    assert!(edited.unwrap_err().to_string().contains("too large"));
+    assert_eq!(node.views.read(other).await.unwrap().content, Some(json!({"title": "y"})));
+}

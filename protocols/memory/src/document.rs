@@ -54,6 +54,13 @@ pub enum RenderError {
     /// Automerge refused a change that this node made itself.
     #[error("automerge refused a change: {0}")]
     Automerge(String),
+    /// More than [`limits::RECORDS`], or [`limits::BYTES`] in them.
+    #[error(
+        "the memory is too large to be shown: at most {} records with {} bytes in all are",
+        limits::RECORDS,
+        limits::BYTES
+    )]
+    TooLarge,
     /// A record that does not belong here was passed; none of the call's records was taken.
     #[error("record {record} is no change of memory {memory}")]
     Foreign {

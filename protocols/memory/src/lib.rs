@@ -67,6 +67,11 @@ pub mod limits {
     pub const PAST_CHANGES: u64 = 10_000;
     /// Bytes of bodies in a record's past, with its own: 8 MiB.
     pub const PAST_BYTES: u64 = 8 * 1024 * 1024;
+    /// Records of one memory that are rendered: twice what the past of one record may hold. A
+    /// memory with more, made of concurrent changes without end, is shown as too large.
+    pub const RECORDS: usize = 20_000;
+    /// Bytes of the records of one memory that are rendered: 32 MiB.
+    pub const BYTES: usize = 32 * 1024 * 1024;
     /// Heads that a new record names: the newest ones.
     pub const HEADS: usize = ocm_record::limits::DEPS;
 }

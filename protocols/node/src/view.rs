@@ -1,5 +1,6 @@
 //! Reading what is stored: records and the records of a memory, checked again as they are read.
 
+use ocm_memory::limits;
 use ocm_record::{MemoryId, RecordId, Set, SignedRecord, VerifiedRecord};
 
 use crate::layout::{self, SpaceNumber};
@@ -31,12 +32,12 @@ pub fn read_verified(bytes: &[u8], id: &RecordId) -> Result<VerifiedRecord, Dama
     signed.verify().map_err(|e| damaged(e.to_string()))
 }
 
-/// A content record as stored, read and not yet verified.
+/// A content record as stored, read and not yet verified, and its size.
 fn read_signed(
     store: &dyn Reader,
     space: SpaceNumber,
     id: &RecordId,
-) -> Result<Result<SignedRecord, Damaged>, ReadError> {
+) -> Result<Result<(SignedRecord, usize), Damaged>, ReadError> {
     let damaged = |cause: String| Ok(Err(Damaged { id: *id, cause }));
     let bytes = match store.get(&layout::record(space, Set::Content, id)) {
         Ok(Some(bytes)) => bytes,
@@ -45,7 +46,7 @@ fn read_signed(
         Err(error) => return Err(error),
     };
     match SignedRecord::decode(&bytes) {
-        Ok(record) if record.id() == *id => Ok(Ok(record)),
+        Ok(record) if record.id() == *id => Ok(Ok((record, bytes.len()))),
         Ok(other) => damaged(format!("the bytes are those of {}", other.id())),
         Err(error) => damaged(error.to_string()),
     }
@@ -58,10 +59,13 @@ pub struct MemoryRecords {
     pub records: Vec<VerifiedRecord>,
     /// What could not be read.
     pub damaged: Vec<Damaged>,
+    /// Whether there are more than [`limits::RECORDS`], or more than
+    /// [`limits::BYTES`] in them: the first of them were read.
+    pub too_large: bool,
 }
 
 /// Reads the records of a memory, those of kinds without an effect on its content among them, and
-/// checks each again.
+/// checks each again, up to a limit ([`MemoryRecords::too_large`]).
 ///
 /// # Errors
 /// When the store as a whole cannot be read.
@@ -73,13 +77,21 @@ pub fn read_memory(
     let (mut from, to) = layout::memory_records(space, memory);
     let mut read = MemoryRecords::default();
     let mut signed = Vec::new();
-    loop {
+    let mut bytes = 0;
+    'pages: loop {
         let page = store.scan(&from, &to, PAGE)?;
         let Some((last, _)) = page.last() else { break };
         from = [last.as_slice(), &[0]].concat();
         for id in page.iter().filter_map(|(key, _)| layout::last_id(key)) {
+            if signed.len() + read.damaged.len() >= limits::RECORDS || bytes >= limits::BYTES {
+                read.too_large = true;
+                break 'pages;
+            }
             match read_signed(store, space, &id)? {
-                Ok(record) => signed.push(record),
+                Ok((record, size)) => {
+                    bytes += size;
+                    signed.push(record);
+                }
                 Err(damaged) => read.damaged.push(damaged),
             }
         }
