@@ -125,10 +125,11 @@ settings! {
         tcp: bool { env: "OCM_NETWORK_TCP", preset: Preset::Text("true"), }
         /// Whether to listen and dial with QUIC.
         quic: bool { env: "OCM_NETWORK_QUIC", preset: Preset::Text("true"), }
-        /// Peers connected at one time; further ones are refused.
+        /// Connections with peers at one time; further ones are refused. A quarter of them is kept
+        /// for those that this node begins, so that nobody from outside can take them all.
         max_peers: u32 {
             env: "OCM_NETWORK_MAX_PEERS", preset: Preset::Text("128"),
-            limit: Limit::Range(1, 4096), unit: "peers",
+            limit: Limit::Range(1, 4096), unit: "connections",
         }
         /// Peers behind one IP address before all of them lose their standing in gossip; loopback is
         /// exempt.

@@ -45,6 +45,7 @@ impl Behaviour {
             .with_max_pending_incoming(Some(limits.pending))
             .with_max_pending_outgoing(Some(limits.pending))
             .with_max_established(Some(limits.connections))
+            .with_max_established_incoming(Some(limits.connections - limits.connections / 4))
             .with_max_established_per_peer(Some(limits.connections_per_peer));
         let (mdns, mdns_failed) = if config.mdns {
             match mdns::tokio::Behaviour::new(mdns::Config::default(), keypair.public().into()) {

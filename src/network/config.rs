@@ -64,7 +64,7 @@ impl Default for BeaconConfig {
 /// Limits of the network. Past each, what is new is refused; nothing established suffers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkLimits {
-    /// Connections in all.
+    /// Connections in all. A quarter of them, rounded down, is kept for those this node begins.
     pub connections: u32,
     /// Connections with one peer (both may dial at the same time, over two transports).
     pub connections_per_peer: u32,

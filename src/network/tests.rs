@@ -598,3 +598,25 @@ async fn a_peer_of_an_earlier_run_is_dialled() {
     let remembered = nodes[0].network.worth_remembering();
     assert_eq!(remembered, [(peer, vec![nodes[1].address.clone()])]);
 }
+
+#[tokio::test]
+async fn a_part_of_the_connections_is_kept_for_those_begun_here() {
+    let mut small = config(1, Transport::Tcp);
+    small.limits.connections = 4;
+    let mut nodes = vec![Node::start(small).await];
+    for n in 2..=5 {
+        nodes.push(Node::start(config(n, Transport::Tcp)).await);
+    }
+    for from in 1..=3 {
+        connect(&mut nodes, from, 0).await;
+    }
+    // The fourth finds no room, and is let in when this node wants it.
+    let (full, fourth) = (nodes[0].address.clone(), nodes[4].id());
+    nodes[4].network.dial(&full).unwrap();
+    until(&mut nodes, 4, |e| matches!(e, NetworkEvent::Dialled { .. }).then_some(())).await;
+    until_state(&mut nodes, |nodes| nodes[4].network.peers().is_empty()).await;
+    assert_eq!(nodes[0].network.peers().len(), 3);
+    assert!(nodes[4].network.forget(&full));
+    connect(&mut nodes, 0, 4).await;
+    assert!(nodes[0].network.is_connected(&fourth));
+}
