@@ -173,6 +173,13 @@ impl Peer {
         self.announce_at = Some(self.announce_at.map_or(at, |planned| planned.min(at)));
     }
 
+    /// The peer denies a space that was shared: until it is named again, it is not. It may have
+    /// heard of our right only in part, so that is presented again.
+    pub(crate) fn deny(&mut self, space: SpaceId, now: u64) {
+        self.shared.remove(&space);
+        self.presented_in_vain(space, now);
+    }
+
     /// Our right in a space was taken in.
     pub(crate) fn presented_well(&mut self, space: &SpaceId, now: u64) {
         self.in_vain.remove(space);

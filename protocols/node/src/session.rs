@@ -202,10 +202,7 @@ impl Node {
                     shared.due = due;
                 }
             }
-            // Not ours to know any more: until it is named again, it is not shared.
-            (None, Some(peer)) => {
-                peer.shared.remove(&space);
-            }
+            (None, Some(peer)) => peer.deny(space, self.now),
             (_, None) => {}
         }
     }
@@ -221,7 +218,7 @@ impl Node {
     /// Takes note that a comparison was denied: the space is not shared until it is named again.
     pub(crate) fn denied(&mut self, id: PeerId, space: SpaceId) {
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.shared.remove(&space);
+            peer.deny(space, self.now);
         }
         self.out.push(Output::Event(Event::SessionEnded { peer: id, space, outcome: "unknown" }));
         self.touch();

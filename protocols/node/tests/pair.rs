@@ -436,3 +436,30 @@ fn a_session_that_lasts_too_long_makes_room_for_another() {
     talk(&mut full, &mut empty, &mut now, 20_000);
     assert_eq!(empty.export(space), full.export(space));
 }
+
+#[test]
+fn a_member_denied_because_its_right_was_not_known_yet_presents_it_again() {
+    let (mut owner, mut b, mut c) = (Rig::new(1), Rig::new(2), Rig::new(3));
+    let space = owner.create(Access::Members);
+    owner.grant(space, c.did);
+    b.command(Command::Join { space });
+    b.command(Command::Import { records: owner.export(space) });
+    c.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut b, &mut c, now);
+    // What b pushes tells who may know of the space; that b may, it has not heard itself yet.
+    c.verifies = false;
+    talk(&mut b, &mut c, &mut now, 2000);
+    assert!(!c.jobs.is_empty() && c.shares(&b, space));
+    owner.grant(space, b.did);
+    b.command(Command::Import { records: owner.export(space) });
+    let push = |bytes: &[u8]| matches!(Request::decode(bytes), Ok(Request::Push { .. }));
+    b.sent.retain(|(_, _, bytes)| !push(bytes));
+    talk(&mut b, &mut c, &mut now, 2000);
+    c.verifies = true;
+    c.work(now);
+    assert!(c.holds(space) && !c.shares(&b, space));
+    talk(&mut b, &mut c, &mut now, 30_000);
+    assert!(c.shares(&b, space) && b.shares(&c, space));
+    assert_eq!(c.export(space), owner.export(space));
+}
