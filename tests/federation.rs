@@ -52,3 +52,5 @@ mod relay;
 mod restart;
 #[path = "federation/sharing.rs"]
 mod sharing;
+#[path = "federation/variables.rs"]
+mod variables;

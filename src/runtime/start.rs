@@ -108,8 +108,7 @@ impl Running {
         let store = tokio::task::block_in_place(|| open_store(config, flags, observer))?;
         let reader: SharedReader = Arc::new(store.reader());
 
-        let settings =
-            Settings { compare_every_ms: u64::from(config.network.sync_interval_seconds) * 1000 };
+        let settings = core_settings(config);
         let seed = identity::random_seed()?;
         let (node, first) = Node::open(keys.clone(), settings, seed, now_ms(), &*reader).context(
             "the node cannot be read back from its store: restore it, or start once with \
@@ -252,16 +251,24 @@ fn api_config(config: &Config, name: &str, token: Token, listen: SocketAddr) -> 
     }
 }
 
+fn core_settings(config: &Config) -> Settings {
+    Settings { compare_every_ms: u64::from(config.network.sync_interval_seconds) * 1000 }
+}
+
+fn store_options(config: &Config, flags: NodeFlags) -> OpenOptions {
+    OpenOptions {
+        accept_loss: flags.accept_loss,
+        cache_bytes: u64::from(config.database.cache_mib) * 1024 * 1024,
+        ..OpenOptions::default()
+    }
+}
+
 fn open_store(
     config: &Config,
     flags: NodeFlags,
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<Arc<Store>> {
-    let options = OpenOptions {
-        accept_loss: flags.accept_loss,
-        cache_bytes: u64::from(config.database.cache_mib) * 1024 * 1024,
-        ..OpenOptions::default()
-    };
+    let options = store_options(config, flags);
     let Opened { store, gaps, repairs, .. } = match config.database.backend {
         Backend::Sled => Store::open(&config.database.path, options, observer)?,
         Backend::Memory => {
@@ -347,4 +354,47 @@ fn ready(config: &Config, node: &Running) {
         eprintln!("  listen nowhere: network.enable_network_calls is false");
     }
     eprintln!("OCM node is ready");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Overrides};
+
+    fn config(variables: &[(&str, &str)]) -> Config {
+        let home = [("HOME", "/nonexistent/home")];
+        let environment: Environment = home.iter().chain(variables).copied().collect();
+        Config::load(&Overrides::new(), &environment).unwrap().config
+    }
+
+    fn network(variables: &[(&str, &str)]) -> NetworkConfig {
+        let key = |n| ocm_record::SigningKey::from_seed(&[n; 32]);
+        let keys = Identity { author: key(1), peer: key(2) };
+        network_config(&config(variables), &keys, &KeptPeers::default()).unwrap()
+    }
+
+    #[test]
+    fn caches_limits_and_pauses_are_handed_on() {
+        let cache =
+            |variables: &[_]| store_options(&config(variables), NodeFlags::default()).cache_bytes;
+        assert_ne!(cache(&[]), 128 << 20);
+        assert_eq!(cache(&[("OCM_DATABASE_CACHE_MIB", "128")]), 128 << 20);
+        let pause = |variables: &[_]| core_settings(&config(variables)).compare_every_ms;
+        assert_ne!(pause(&[]), 5000);
+        assert_eq!(pause(&[("OCM_NETWORK_SYNC_INTERVAL_SECONDS", "5")]), 5000);
+        assert_ne!(network(&[]).limits.connections, 7);
+        assert_eq!(network(&[("OCM_NETWORK_MAX_PEERS", "7")]).limits.connections, 7);
+        assert_ne!(network(&[]).limits.peers_per_address, 3);
+        let few = network(&[("OCM_NETWORK_MAX_PEERS_PER_ADDRESS", "3")]);
+        assert_eq!(few.limits.peers_per_address, 3);
+        assert!(network(&[]).mdns && !network(&[("OCM_NETWORK_MDNS", "off")]).mdns);
+        let hosts = |variables: &[_]| network(variables).beacon.unwrap().hosts;
+        assert!(hosts(&[]).is_empty());
+        assert_eq!(hosts(&[("OCM_NETWORK_BEACON_HOSTS", "10.0.0.7:9001")]), ["10.0.0.7:9001"]);
+    }
+
+    #[test]
+    fn multicast_dns_is_left_out_where_nobody_else_can_hear() {
+        assert!(!network(&[("OCM_BIND_ADDRESS", "127.0.0.1")]).mdns);
+    }
 }

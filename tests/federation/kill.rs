@@ -118,7 +118,7 @@ fn start(dir: &Path, rng: &mut ChaCha20Rng) -> (Process, Client) {
         process.kill();
     }
     let mut process = Process::spawn(dir);
-    let client = process.until_ready(dir);
+    let (client, _) = process.until_ready(dir);
     (process, client)
 }
 
@@ -156,7 +156,7 @@ fn kills_during_writes_lose_nothing_acknowledged() {
 fn a_second_process_is_refused_and_names_the_first() {
     let dir = TempDir::new().unwrap();
     let mut first = Process::spawn(dir.path());
-    let client = first.until_ready(dir.path());
+    let (client, _) = first.until_ready(dir.path());
     let (status, said) = run_to_end(dir.path());
     assert!(!status.success());
     assert!(said.contains(&format!("process {} owns", first.pid())), "{said}");
@@ -171,7 +171,7 @@ fn a_second_process_is_refused_and_names_the_first() {
     assert!(stopped.is_none_or(|(status, _)| status == 202));
     assert!(first.until_ended().success());
     let mut second = Process::spawn(dir.path());
-    let client = second.until_ready(dir.path());
+    let (client, _) = second.until_ready(dir.path());
     let read = client.get(&format!("/v1/memories/{}", memory["id"].as_str().unwrap()));
     assert_eq!(read["content"], json!({"title": "still here"}));
 }

@@ -1,5 +1,6 @@
 //! A node as a process of its own, and what programs ask of its API.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -55,7 +56,13 @@ pub(crate) fn run_to_end(dir: &Path) -> (ExitStatus, String) {
 
 impl Process {
     pub(crate) fn spawn(dir: &Path) -> Self {
-        let mut child = command(dir).spawn().unwrap();
+        let data_dir = dir.to_str().unwrap().to_owned();
+        Self::spawn_with(&BTreeMap::from([("OCM_DATA_DIR", data_dir)]))
+    }
+
+    /// Starts a node with these variables, over those that keep it to this machine.
+    pub(crate) fn spawn_with(variables: &BTreeMap<&str, String>) -> Self {
+        let mut child = command(Path::new("")).envs(variables).spawn().unwrap();
         let stderr = Some(BufReader::new(child.stderr.take().unwrap()));
         Self { child, stderr }
     }
@@ -64,8 +71,8 @@ impl Process {
         self.child.id()
     }
 
-    /// Reads what it says until it is ready.
-    pub(crate) fn until_ready(&mut self, dir: &Path) -> Client {
+    /// Reads what it says until it is ready, and returns that, too.
+    pub(crate) fn until_ready(&mut self, dir: &Path) -> (Client, String) {
         let mut said = String::new();
         let mut stderr = self.stderr.take().unwrap();
         while !said.contains("OCM node is ready") {
@@ -84,7 +91,7 @@ impl Process {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_global(Some(PATIENCE));
-        Client { agent: config.build().new_agent(), api, token }
+        (Client { agent: config.build().new_agent(), api, token }, said)
     }
 
     /// SIGKILL: nothing of it runs any more afterwards.
@@ -132,6 +139,28 @@ impl Client {
         let mut answer = self.agent.run(request).ok()?;
         let status = answer.status().as_u16();
         Some((status, answer.body_mut().read_json().ok()?))
+    }
+
+    /// Where it asks: `http://host:port`.
+    pub(crate) fn api(&self) -> &str {
+        &self.api
+    }
+
+    /// The same with another token.
+    pub(crate) fn with_token(mut self, token: &str) -> Self {
+        token.clone_into(&mut self.token);
+        self
+    }
+
+    /// The status of the answer to a question to a host of this name.
+    pub(crate) fn get_as_host(&self, host: &str, path: &str) -> u16 {
+        let request = ureq::http::Request::builder()
+            .uri(format!("{}{path}", self.api))
+            .header("host", host)
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(())
+            .unwrap();
+        self.agent.run(request).unwrap().status().as_u16()
     }
 
     /// Asks what must succeed.
