@@ -163,14 +163,9 @@ fn check_store(config: &Config, running: bool) -> Finding {
         );
     }
     match Store::open(path, OpenOptions::default(), Arc::new(Unobserved)) {
-        Ok(opened) if opened.gaps.is_empty() => Finding::ok(
+        Ok(opened) => Finding::ok(
             "store",
             format!("{} records, all of them read", opened.frontier.records.records),
-        ),
-        Ok(opened) => Finding::fault(
-            "store",
-            format!("{} parts of {} cannot be read", opened.gaps.len(), path.display()),
-            "restore a backup, or start once with `ocm node --accept-loss` and let peers fill in",
         ),
         Err(OpenError::Lock(error @ LockError::Held { .. })) => Finding::fault(
             "store",

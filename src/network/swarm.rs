@@ -212,11 +212,6 @@ impl Network {
         federation.send_response(asked.channel, bytes).map_err(|_| RespondError::Gone)
     }
 
-    /// Lets a request go unanswered: the asker sees its stream end.
-    pub fn decline(&mut self, channel: ChannelId) {
-        self.asked.remove(&channel);
-    }
-
     /// Publishes a message on a topic.
     ///
     /// # Errors
@@ -254,11 +249,6 @@ impl Network {
             .set_topic_params(topic.clone(), topic_params())
             .map_err(|e| GossipError::Other(e.to_owned()))?;
         gossip.subscribe(&topic).map_err(|e| GossipError::Other(e.to_string()))
-    }
-
-    /// Stops listening to a topic. Returns whether it did listen.
-    pub fn unsubscribe(&mut self, topic: &str) -> bool {
-        self.swarm.behaviour_mut().gossip.unsubscribe(&IdentTopic::new(topic))
     }
 
     /// Gives the one verdict on a gossip message that `peer` passed on. Returns whether the

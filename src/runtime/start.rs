@@ -269,7 +269,7 @@ fn open_store(
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<Arc<Store>> {
     let options = store_options(config, flags);
-    let Opened { store, gaps, repairs, .. } = match config.database.backend {
+    let Opened { store, repairs, .. } = match config.database.backend {
         Backend::Sled => Store::open(&config.database.path, options, observer)?,
         Backend::Memory => {
             let place = Box::new(MemoryFrontier::default());
@@ -281,9 +281,6 @@ fn open_store(
             )?
         }
     };
-    for gap in gaps {
-        tracing::error!(?gap, "a part of the store cannot be read: start once with --accept-loss");
-    }
     for repair in repairs {
         tracing::warn!("{repair}");
     }

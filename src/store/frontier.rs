@@ -19,7 +19,7 @@ use thiserror::Error;
 
 use super::backend::{Backend, Direction, StoreError};
 use super::disk;
-use super::survey::{Gap, Missed, survey};
+use super::survey::{Missed, survey};
 
 /// Keys that begin with this byte are the store's own.
 pub const RESERVED: u8 = 0;
@@ -254,14 +254,16 @@ pub enum FrontierError {
         /// Entries that the newest summary names.
         expected: u64,
     },
-    /// The engine gave up while everything in it was read.
+    /// Something in the engine cannot be read.
     #[error(
-        "the store is broken inside, {readable} entries could be read: {cause}. Restore a backup, or \
+        "the store is damaged inside in {places} places, {readable} entries could be read: {cause}. Restore a backup, or \
          start once with --accept-loss and fetch what is missing from peers"
     )]
     Broken {
-        /// The engine's last words.
+        /// What the engine said of the first place.
         cause: String,
+        /// Ranges of entries that cannot be read.
+        places: usize,
         /// Entries read until then.
         readable: u64,
     },
@@ -273,14 +275,12 @@ pub enum FrontierError {
 }
 
 /// What was found at open.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Checked {
     /// Where the store stands.
     pub(super) frontier: Frontier,
     /// The oldest commit whose summary is stored.
     pub(super) oldest: u64,
-    /// Ranges that cannot be read, when audited.
-    pub(super) gaps: Vec<Gap>,
 }
 
 /// Compares the store with what it must hold.
@@ -311,16 +311,14 @@ pub(super) fn check(
         }
         Some(_) => {}
     }
-    let mut gaps = Vec::new();
     if audit {
         let (counted, missed) = count(backend)?;
-        gaps = missed.gaps;
-        if missed.broken {
-            let cause = gaps.pop().map(|gap| gap.cause).unwrap_or_default();
-            return Err(FrontierError::Broken { cause, readable: counted.records });
+        // To go on would end at the first write beside what cannot be read.
+        if let Some(gap) = missed.gaps.first() {
+            let (cause, places) = (gap.cause.clone(), missed.gaps.len());
+            return Err(FrontierError::Broken { cause, places, readable: counted.records });
         }
-        // Where something cannot be read, the reads of it will say so; a count would say nothing.
-        if gaps.is_empty() && counted != found.entries {
+        if counted != found.entries {
             return Err(FrontierError::Incomplete {
                 found: counted.records,
                 expected: found.entries.records,
@@ -328,14 +326,16 @@ pub(super) fn check(
         }
     }
     let oldest = saved.unwrap_or_default().commit;
-    Ok(Checked { frontier: found, oldest, gaps })
+    Ok(Checked { frontier: found, oldest })
 }
 
-/// Sums what is really there.
+/// Sums what is really there besides the store's own entries, and walks those, too.
 pub(super) fn count(backend: &dyn Backend) -> Result<(Tally, Missed), StoreError> {
     let mut counted = Tally::default();
-    let missed = survey(backend, &[RESERVED + 1], &[0xff; 1024], |key, value| {
-        counted.add(&entry(key, value));
+    let missed = survey(backend, &[RESERVED], &[0xff; 1024], |key, value| {
+        if key.first() != Some(&RESERVED) {
+            counted.add(&entry(key, value));
+        }
         Ok(())
     })?;
     Ok((counted, missed))

@@ -27,7 +27,7 @@ pub mod memory;
 pub mod reader;
 mod repair;
 pub mod sled;
-pub mod survey;
+mod survey;
 pub mod writer;
 
 #[cfg(test)]
@@ -49,7 +49,6 @@ pub use self::frontier::{Frontier, FrontierError, FrontierFile, FrontierPlace, M
 pub use self::lock::{DirectoryLock, LockError};
 pub use self::reader::StoreReader;
 pub use self::sled::SledOpenError;
-pub use self::survey::Gap;
 pub use self::writer::{Ack, AckSender, CloseError, Commit, Observer, Poisoned, Unobserved};
 
 use self::writer::{Job, Shared, Writer};
@@ -91,9 +90,6 @@ pub struct Opened {
     pub store: Store,
     /// Where it stands.
     pub frontier: Frontier,
-    /// Ranges that cannot be read: report them. Reads in them fail as damaged; a write into one
-    /// poisons the store. A start with `--accept-loss` repairs it.
-    pub gaps: Vec<Gap>,
     /// What was done to open it under [`OpenOptions::accept_loss`], for the log: one line each.
     pub repairs: Vec<String>,
 }
@@ -188,7 +184,7 @@ impl Store {
             std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
         let (thread, lock) = (Mutex::new(Some(thread)), Mutex::new(lock));
         let store = Self { jobs, shared, reader, thread, lock };
-        Ok(Opened { store, frontier: checked.frontier, gaps: checked.gaps, repairs })
+        Ok(Opened { store, frontier: checked.frontier, repairs })
     }
 
     /// A handle for reading.

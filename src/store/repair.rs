@@ -87,6 +87,9 @@ pub(super) fn check(
     let saved = place.load().ok().flatten().unwrap_or_default();
     let found = newest_summary(backend).ok().flatten().unwrap_or_default();
     let (entries, missed) = frontier::count(backend).map_err(OpenError::Repair)?;
+    if !missed.gaps.is_empty() {
+        return Err(error.into());
+    }
     // How many records those are, only their owner can tell; the newest summary is the best guess.
     let records = if entries == Tally::default() { entries } else { found.records };
     let commit = saved.commit.max(found.commit) + 1;
@@ -101,7 +104,7 @@ pub(super) fn check(
     batch.put(summary_key(commit), summary_value(&frontier));
     backend.apply(&batch).and_then(|()| backend.flush()).map_err(OpenError::Repair)?;
     repairs.push(format!("a loss was accepted: {error}"));
-    Ok(Checked { frontier, oldest: commit, gaps: missed.gaps })
+    Ok(Checked { frontier, oldest: commit })
 }
 
 /// Renames `path` to a name of its own beside it.

@@ -10,13 +10,13 @@ const PAGE: usize = 256;
 /// A range that cannot be read. Entries between two damaged places close to each other may be
 /// counted in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Gap {
+pub(super) struct Gap {
     /// Everything from this key on,
-    pub from: Key,
+    pub(super) from: Key,
     /// and before this one, is unreadable.
-    pub to: Key,
+    pub(super) to: Key,
     /// What the engine said.
-    pub cause: String,
+    pub(super) cause: String,
 }
 
 /// What a walk did not reach.

@@ -102,7 +102,6 @@ impl Node {
                 // a copy without its body could not stand later, but would mask the whole one.
                 if origin != Origin::Local && record.body_bytes().is_some() {
                     self.held.insert(record.clone(), origin, missing.clone());
-                    self.touch();
                 }
             }
             Verdict::Refuse(refuse) => self.refused.insert(id, *refuse),
@@ -140,7 +139,6 @@ impl Node {
                 text: verdict.to_string(),
                 peer,
             });
-            self.touch();
         }
     }
 

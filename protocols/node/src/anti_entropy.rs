@@ -28,14 +28,12 @@ impl Node {
         }
         let nonce = random::draw(&mut self.rng);
         self.peers.insert(peer, Peer::new(nonce, self.now));
-        self.touch();
     }
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
         if self.peers.remove(&peer).is_some() {
             self.asked.retain(|_, asked| asked.peer() != peer);
             self.out.push(Output::Event(Event::PeerGone { peer }));
-            self.touch();
         }
     }
 
@@ -428,7 +426,6 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.did().is_some_and(|did| held.may_name(&did)) {
             peer.share(space, now);
-            self.touch();
         }
     }
 
@@ -526,7 +523,6 @@ impl Node {
             not_admitted: shared.not_admitted.clone(),
         });
         self.out.push(Output::Event(Event::Compared { peer: id, space, equal }));
-        self.touch();
         equal
     }
 
@@ -544,7 +540,6 @@ impl Node {
             shared.run = Run::Idle;
         }
         self.out.push(Output::Event(Event::SessionEnded { peer: id, space, outcome }));
-        self.touch();
     }
 
     /// Counts a breach of the protocol, and ends the connection after the third.

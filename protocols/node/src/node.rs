@@ -97,7 +97,6 @@ pub struct Node {
     /// Spaces whose genesis is in it.
     pub(crate) begun: Vec<SpaceId>,
     pub(crate) out: Vec<Output>,
-    changed: bool,
 }
 
 /// A batch on its way to the disk, and what waits for it.
@@ -210,7 +209,6 @@ impl Node {
             after: Vec::new(),
             begun: Vec::new(),
             out: Vec::new(),
-            changed: true,
         };
         let mut damaged = Vec::new();
         let (from, to) = layout::spaces();
@@ -321,7 +319,6 @@ impl Node {
         let Some(InFlight { admitted, after }) = self.batches.remove(&batch) else {
             return Ok(());
         };
-        self.changed = true;
         let mut fresh: BTreeMap<SpaceId, Vec<(VerifiedRecord, Origin)>> = BTreeMap::new();
         let mut authority = false;
         for (space, id, origin) in admitted {
@@ -362,16 +359,6 @@ impl Node {
             }
         }
         Ok(())
-    }
-
-    /// Takes note that something a snapshot shows has changed.
-    pub(crate) fn touch(&mut self) {
-        self.changed = true;
-    }
-
-    /// What the node shows of itself, if that has changed since the last call.
-    pub fn changed_snapshot(&mut self) -> Option<Snapshot> {
-        std::mem::take(&mut self.changed).then(|| self.snapshot())
     }
 
     /// What the node shows of itself.

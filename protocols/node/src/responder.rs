@@ -142,7 +142,6 @@ impl Node {
         if first {
             self.out.push(Output::Event(Event::PeerKnown { peer: id, did: verified.did }));
         }
-        self.touch();
     }
 
     /// Which of the spaces that a peer names are held here, and may be known to it.

@@ -221,6 +221,5 @@ impl Node {
             peer.deny(space, self.now);
         }
         self.out.push(Output::Event(Event::SessionEnded { peer: id, space, outcome: "unknown" }));
-        self.touch();
     }
 }

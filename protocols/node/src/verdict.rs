@@ -94,18 +94,6 @@ impl Verdict {
         }
     }
 
-    /// The verdict's code in a reply to a push (`protocols/README.md`, section 8).
-    #[must_use]
-    pub const fn code(&self) -> u8 {
-        match self {
-            Self::Accept => 0,
-            Self::Duplicate => 1,
-            Self::Hold(_) => 2,
-            Self::Reject(_) => 3,
-            Self::Refuse(_) => 4,
-        }
-    }
-
     /// Whether the record stands after this verdict.
     #[must_use]
     pub const fn stands(&self) -> bool {

@@ -147,7 +147,7 @@ fn store_suite(reopen: Reopen<'_>) {
 
     let opened = open();
     assert_eq!(opened.frontier, frontier);
-    assert!(opened.gaps.is_empty() && opened.repairs.is_empty());
+    assert!(opened.repairs.is_empty());
     let reader = opened.store.reader();
     assert_eq!(records(&reader), (0..300).filter(|n| *n != 7).collect::<Vec<_>>());
 }
