@@ -12,7 +12,7 @@ use ocm_node::{
 use ocm_record::{SignedRecord, VerifiedRecord, VerifyError, verify_batch};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use super::peers::PeersFile;
+use super::peers::{self, PeersFile};
 use super::status;
 use crate::handle::{Job, Numbered, SharedReader, Status};
 use crate::network::{
@@ -66,8 +66,9 @@ pub(super) struct EventLoop {
     requests: HashMap<NetworkRequest, RequestId>,
     messages: BTreeMap<u64, (GossipId, PeerId)>,
     /// Where peers are, for the next run; written every [`SAVE_EVERY`], and with what the owner asks.
-    pub(super) peers_file: PeersFile,
+    peers_file: PeersFile,
     saved: Instant,
+    saves: u64,
     pub(super) pings: HashMap<NetworkRequest, super::networking::Ping>,
     status: watch::Sender<Arc<Status>>,
     feed: broadcast::Sender<Arc<Numbered>>,
@@ -110,6 +111,7 @@ impl EventLoop {
             messages: BTreeMap::new(),
             peers_file,
             saved: Instant::now(),
+            saves: 0,
             pings: HashMap::new(),
             status: ends.status,
             feed: ends.feed,
@@ -147,7 +149,8 @@ impl EventLoop {
                 _ = refresh.tick() => {
                     self.show(true);
                     if self.saved.elapsed() >= SAVE_EVERY {
-                        self.save_peers();
+                        let saving = self.save_peers();
+                        tokio::spawn(async { told(saving.await) });
                     }
                 }
             }
@@ -155,7 +158,7 @@ impl EventLoop {
                 self.show(false);
             }
         }
-        self.save_peers();
+        told(self.save_peers().await);
         Ok(())
     }
 
@@ -392,12 +395,18 @@ impl EventLoop {
         }
     }
 
-    fn save_peers(&mut self) {
+    /// Writes down where peers are, for the next run; the disk is waited for elsewhere.
+    pub(super) fn save_peers(&mut self) -> impl Future<Output = std::io::Result<()>> + use<> {
         self.saved = Instant::now();
-        if let Some(network) = &self.network
-            && let Err(error) = self.peers_file.save(network)
-        {
-            tracing::warn!(%error, "where peers are could not be kept for the next start");
+        self.saves += 1;
+        let kept = self.network.as_ref().map(peers::kept);
+        let (file, number) = (self.peers_file.clone(), self.saves);
+        let saving = kept.map(|kept| tokio::task::spawn_blocking(move || file.save(number, kept)));
+        async {
+            match saving {
+                Some(saving) => saving.await.map_err(std::io::Error::other)?,
+                None => Ok(()),
+            }
         }
     }
 
@@ -418,6 +427,12 @@ impl EventLoop {
             status::measure(&self.metrics, &status);
             self.status.send_replace(Arc::new(status));
         }
+    }
+}
+
+fn told(saved: std::io::Result<()>) {
+    if let Err(error) = saved {
+        tracing::warn!(%error, "where peers are could not be kept for the next start");
     }
 }
 

@@ -27,25 +27,16 @@ impl EventLoop {
         };
         let own = network.peer_id();
         let result = match command {
-            NetworkCommand::Connect(address) => {
-                let dialled = network.dial(&address);
-                dialled.map_err(|error| NetworkFailure::Address(error.to_string())).and_then(|()| {
-                    self.peers_file
-                        .save(network)
-                        .map_err(|e| NetworkFailure::Kept(e.to_string()))?;
-                    Ok(NetworkReply::Done)
-                })
-            }
+            NetworkCommand::Connect(address) => match network.dial(&address) {
+                Ok(()) => return self.keep_then_answer(answer),
+                Err(error) => Err(NetworkFailure::Address(error.to_string())),
+            },
             NetworkCommand::Forget(address) => {
                 if network.forget(&address) {
-                    let saved = self.peers_file.save(network);
-                    saved
-                        .map(|()| NetworkReply::Done)
-                        .map_err(|e| NetworkFailure::Kept(e.to_string()))
-                } else {
-                    let kept = network.kept().map(str::to_owned).collect();
-                    Err(NetworkFailure::NotKept(address, kept))
+                    return self.keep_then_answer(answer);
                 }
+                let kept = network.kept().map(str::to_owned).collect();
+                Err(NetworkFailure::NotKept(address, kept))
             }
             NetworkCommand::Block(peer) | NetworkCommand::Ping(peer) if peer == own => {
                 Err(NetworkFailure::Own(peer))
@@ -77,6 +68,16 @@ impl EventLoop {
         };
         // Whoever asked may have gone; it is done all the same.
         let _ = answer.send(result);
+    }
+
+    /// Answers once it is written down which addresses are dialled.
+    fn keep_then_answer(&mut self, answer: Answer) {
+        let saving = self.save_peers();
+        tokio::spawn(async move {
+            let saved = saving.await.map_err(|cause| NetworkFailure::Kept(cause.to_string()));
+            // Whoever asked may have gone; it is done all the same.
+            let _ = answer.send(saved.map(|()| NetworkReply::Done));
+        });
     }
 
     /// A request that was no request of the core's has ended.

@@ -1,6 +1,7 @@
 //! Where peers are, kept from one run to the next: `<data_dir>/peers.json`.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ocm_discovery::PeerId;
 use serde::{Deserialize, Serialize};
@@ -39,32 +40,68 @@ impl KeptPeers {
     }
 }
 
-/// The file, and what it holds.
+/// What is to be kept now.
+pub(super) fn kept(network: &Network) -> KeptPeers {
+    KeptPeers {
+        addresses: network.kept().map(str::to_owned).collect(),
+        peers: network.worth_remembering(),
+    }
+}
+
+/// The file, and what it holds. Clones write the same file; of two saves the later prevails.
+#[derive(Debug, Clone)]
 pub(super) struct PeersFile {
     path: PathBuf,
-    written: KeptPeers,
+    written: Arc<Mutex<(u64, KeptPeers)>>,
 }
 
 impl PeersFile {
     /// The file of a data directory, after what was loaded from it.
     pub(super) fn new(data_dir: &Path, written: KeptPeers) -> Self {
-        Self { path: data_dir.join(FILE), written }
+        Self { path: data_dir.join(FILE), written: Arc::new(Mutex::new((0, written))) }
     }
 
-    /// Writes what has changed since the last time, if anything; durable when this returns.
+    /// Writes what is to be kept, unless it is there already or a save with a higher number came
+    /// before; durable when this returns. Blocks on the disk.
     ///
     /// # Errors
     /// When the file cannot be written; it then holds what it held.
-    pub(super) fn save(&mut self, network: &Network) -> std::io::Result<()> {
-        let kept = KeptPeers {
-            addresses: network.kept().map(str::to_owned).collect(),
-            peers: network.worth_remembering(),
-        };
-        if kept != self.written {
+    pub(super) fn save(&self, number: u64, kept: KeptPeers) -> std::io::Result<()> {
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if number <= written.0 {
+            return Ok(());
+        }
+        if kept != written.1 {
             let bytes = serde_json::to_vec(&kept).map_err(std::io::Error::other)?;
             replace_file(&self.path, &bytes)?;
-            self.written = kept;
         }
+        *written = (number, kept);
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(address: &str) -> KeptPeers {
+        KeptPeers { addresses: vec![address.to_owned()], ..KeptPeers::default() }
+    }
+
+    #[test]
+    fn what_was_saved_last_is_what_the_next_run_loads() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(KeptPeers::load(dir.path()), KeptPeers::default());
+        let file = PeersFile::new(dir.path(), KeptPeers::default());
+        file.save(2, with("b:1")).unwrap();
+        file.clone().save(1, with("a:1")).unwrap();
+        assert_eq!(KeptPeers::load(dir.path()), with("b:1"), "the earlier one came late");
+        file.save(4, with("b:1")).unwrap();
+        file.save(3, with("a:1")).unwrap();
+        assert_eq!(KeptPeers::load(dir.path()), with("b:1"), "nothing new was later, too");
+        file.save(5, KeptPeers::default()).unwrap();
+        assert_eq!(KeptPeers::load(dir.path()), KeptPeers::default());
+        std::fs::write(dir.path().join(FILE), "[1").unwrap();
+        assert_eq!(KeptPeers::load(dir.path()), KeptPeers::default(), "damaged: said in the log");
     }
 }
