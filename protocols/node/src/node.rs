@@ -232,7 +232,8 @@ impl Node {
     }
 
     /// Takes in what happened and says what is to be done. `now` is the wall clock in
-    /// milliseconds since the Unix epoch.
+    /// milliseconds since the Unix epoch; where it was set back, what is planned comes no later for
+    /// that.
     ///
     /// # Errors
     /// When the store as a whole cannot be read: the process is to end, and start again.
@@ -242,6 +243,10 @@ impl Node {
         now: u64,
         store: &dyn Reader,
     ) -> Result<Vec<Output>, ReadError> {
+        if now < self.now {
+            let by = self.now - now;
+            self.peers.values_mut().for_each(|peer| peer.turn_back(by));
+        }
         self.now = now;
         match input {
             Input::Command { ticket, command } => self.command(ticket, command, store)?,

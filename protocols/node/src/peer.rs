@@ -163,6 +163,13 @@ impl Peer {
         self.known = Some(known);
     }
 
+    /// The clock was set back by so much: what is planned keeps its distance.
+    pub(crate) fn turn_back(&mut self, by: u64) {
+        let shared = self.shared.values_mut().flat_map(|s| [&mut s.due, &mut s.began]);
+        let planned = [&mut self.hello_at, &mut self.announce_at].into_iter().flatten();
+        planned.chain(shared).for_each(|at| *at = at.saturating_sub(by));
+    }
+
     /// Our right in a space was presented in vain: the peer may not have heard it, have been busy
     /// or not hold the space yet. It is named and presented again after a pause that grows.
     pub(crate) fn presented_in_vain(&mut self, space: SpaceId, now: u64) {

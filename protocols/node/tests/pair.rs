@@ -463,3 +463,25 @@ fn a_member_denied_because_its_right_was_not_known_yet_presents_it_again() {
     assert!(c.shares(&b, space) && b.shares(&c, space));
     assert_eq!(c.export(space), owner.export(space));
 }
+
+#[test]
+fn a_clock_that_is_set_back_delays_nothing() {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
+    let space = a.create(Access::Open);
+    b.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut a, &mut b, now);
+    talk(&mut a, &mut b, &mut now, 5000);
+    a.sent.clear();
+    let before = now - 24 * 60 * 60 * 1000;
+    let asks = |a: &Rig| {
+        let parity = |bytes: &[u8]| matches!(Request::decode(bytes), Ok(Request::Parity { .. }));
+        a.sent.iter().any(|(_, _, bytes)| parity(bytes))
+    };
+    let mut waited = 0;
+    while !asks(&a) {
+        waited += 1000;
+        assert!(waited <= 2 * ocm_node::limits::INTERVAL_MAX_MS, "no comparison");
+        a.give(before + waited, Input::Tick);
+    }
+}
