@@ -271,9 +271,11 @@ fn broadcasts(bind: &[IpAddr]) -> Vec<Ipv4Addr> {
         if let if_addrs::IfAddr::V4(address) = interface.addr
             && !address.ip.is_loopback()
             && (every || bind.contains(&IpAddr::V4(address.ip)))
-            && let Some(broadcast) = address.broadcast
         {
-            found.push(broadcast);
+            // Where none was set up, the system names the address itself: then the one that stands
+            // for whatever network is there.
+            let own = address.broadcast.filter(|broadcast| *broadcast != address.ip);
+            found.push(own.unwrap_or(Ipv4Addr::BROADCAST));
         }
     }
     found.sort_unstable();
