@@ -105,8 +105,9 @@ fn plan(
     if assembly.is_empty() {
         return Err(ViewError::NoMemory(place.memory));
     }
-    let deps = assembly.document.as_ref().map(Document::deps_for_edit).unwrap_or_default();
-    Ok(Change { deps, edits: edits(assembly.document)? })
+    let document = assembly.into_document_to_edit();
+    let deps = document.as_ref().map(Document::deps_for_edit).unwrap_or_default();
+    Ok(Change { deps, edits: edits(document)? })
 }
 
 /// The lock of a memory: by a byte of the hash in its id.

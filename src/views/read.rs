@@ -60,6 +60,17 @@ impl Assembly {
         Ok(Self { place: *place, records, damaged, document, faults })
     }
 
+    /// What an edit builds on: everything but records at the end of time, which leave no later time
+    /// for it. What they wrote stays beside the edit, as concurrent.
+    pub(super) fn into_document_to_edit(self) -> Result<Document, RenderError> {
+        let early = |record: &&VerifiedRecord| record.time() <= Time::LAST_TO_BUILD_ON;
+        if self.document.is_err() || self.records.iter().all(|record| early(&record)) {
+            return self.document;
+        }
+        let changes = self.records.iter().filter(|record| record.header().kind == Kind::CHANGE);
+        Document::build(changes.filter(early).cloned())
+    }
+
     /// Whether there is nothing that could be shown as a memory.
     pub(super) fn is_empty(&self) -> bool {
         self.damaged.is_empty()

@@ -389,3 +389,35 @@ async fn a_memory_of_concurrent_changes_without_end_is_shown_as_too_large() {
     assert!(edited.unwrap_err().to_string().contains("too large"));
     assert_eq!(node.views.read(other).await.unwrap().content, Some(json!({"title": "y"})));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_at_the_end_of_time_freezes_no_memory() {
+    let node = Harness::start(1);
+    let space = node.space("one").await;
+    let place = node.views.create(space, json!({"title": "x"})).await.unwrap();
+    let key = ocm_record::SigningKey::from_seed(&[1; 32]);
+    let edits = ocm_memory::create_edits(&json!({"title": "last"})).unwrap();
+    let content = ocm_memory::encode_edits(&edits);
+    let draft = ocm_record::Draft {
+        space,
+        kind: Kind::CHANGE,
+        memory: Some(place.memory),
+        author: None,
+        boot: ocm_record::Boot::from_bytes([7; 16]),
+        seq: 1,
+        prev: None,
+        deps: vec![place.memory.0],
+        auth: Vec::new(),
+        time: Time::LAST,
+    };
+    let body = ocm_record::Body { salt: [0; ocm_record::SALT_LEN], lineage: Vec::new(), content };
+    let record = draft.sign(&key, body.encode()).unwrap().encode();
+    let reply = node.command(ocm_node::Command::Import { records: vec![record] }).await;
+    assert_eq!(reply, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept]));
+    for title in ["y", "z"] {
+        node.views.patch(place, json!({"title": title})).await.unwrap().unwrap();
+    }
+    let reading = node.views.read(place).await.unwrap();
+    assert_eq!(reading.content, Some(json!({"title": "z"})), "two edits later than one");
+    assert_eq!((reading.conflicts, reading.heads.len(), reading.cause), (1, 2, None));
+}
