@@ -55,6 +55,8 @@ pub struct Network {
     pub(super) table: PeerTable,
     pub(super) bootstrap: Bootstrap,
     pub(super) entries: BTreeMap<EntryId, Entry>,
+    /// Kept addresses that this run cannot dial, as when their transport is off.
+    idle: Vec<String>,
     pub(super) resolving: FuturesUnordered<BoxFuture<'static, Resolved>>,
     pub(super) dials: HashMap<ConnectionId, Dial>,
     pub(super) connected: Connected,
@@ -131,6 +133,7 @@ impl Network {
             table,
             bootstrap,
             entries,
+            idle: Vec::new(),
             resolving: FuturesUnordered::new(),
             dials: HashMap::new(),
             connected: Connected::default(),
@@ -147,6 +150,7 @@ impl Network {
         for text in network.config.kept.clone() {
             if let Err(error) = network.dial(&text) {
                 tracing::warn!(%error, "an address kept from the last run is not dialled");
+                network.idle.push(text);
             }
         }
         Ok(network)
@@ -293,7 +297,12 @@ impl Network {
     /// No longer dials an address that [`Self::dial`] added; connections stay. Returns whether it
     /// was one.
     pub fn forget(&mut self, text: &str) -> bool {
-        let found = self.entries.iter().find(|(_, entry)| entry.kept && entry.text == text.trim());
+        let text = text.trim();
+        if let Some(at) = self.idle.iter().position(|idle| idle == text) {
+            self.idle.remove(at);
+            return true;
+        }
+        let found = self.entries.iter().find(|(_, entry)| entry.kept && entry.text == text);
         let Some(id) = found.map(|(id, _)| *id) else { return false };
         self.entries.remove(&id);
         self.bootstrap.remove(id);
@@ -303,7 +312,8 @@ impl Network {
     /// The addresses that [`Self::dial`] added: to be given to the next run as
     /// [`NetworkConfig::kept`].
     pub fn kept(&self) -> impl Iterator<Item = &str> {
-        self.entries.values().filter(|entry| entry.kept).map(|entry| entry.text.as_str())
+        let dialled = self.entries.values().filter(|entry| entry.kept);
+        dialled.map(|entry| entry.text.as_str()).chain(self.idle.iter().map(String::as_str))
     }
 
     /// Ends all connections with a peer and refuses further ones, in both directions, until

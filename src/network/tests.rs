@@ -602,3 +602,15 @@ async fn a_part_of_the_connections_is_kept_for_those_begun_here() {
     connect(&mut nodes, 0, 4).await;
     assert!(nodes[0].network.is_connected(&fourth));
 }
+
+#[tokio::test]
+async fn a_kept_address_outlasts_a_run_that_cannot_dial_it() {
+    let mut off = config(1, Transport::Quic);
+    off.tcp = false;
+    off.kept = vec!["/ip4/127.0.0.1/tcp/1".to_owned()];
+    let mut node = Node::start(off).await;
+    assert_eq!(node.network.kept().collect::<Vec<_>>(), ["/ip4/127.0.0.1/tcp/1"]);
+    assert!(node.network.sources().bootstrap.is_empty());
+    assert!(node.network.forget("/ip4/127.0.0.1/tcp/1"));
+    assert_eq!(node.network.kept().count(), 0);
+}
