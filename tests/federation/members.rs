@@ -16,11 +16,7 @@ async fn a_record_without_right_is_refused(transport: Transport) {
     let other = TestNode::start(transport, &[&owner]).await;
     other.join(space).await;
     let grant = owner.grant(space, other.did(), Role::Writer).await;
-    other
-        .until("knows its grant", |status| {
-            status.core.spaces.iter().any(|space| space.parity.authority.count == 2)
-        })
-        .await;
+    other.until_writer(space).await;
     other.write(space, &json!({"title": "granted"})).await.unwrap();
     owner.until_content(space, 1).await;
 

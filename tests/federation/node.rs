@@ -193,6 +193,17 @@ impl TestNode {
         .await;
     }
 
+    /// Waits until it holds the grant that lets it write.
+    pub(crate) async fn until_writer(&self, space: SpaceId) {
+        self.until("knows its grant", |status| {
+            let held = status.core.spaces.iter().find(|held| held.id == space);
+            held.is_some_and(|held| {
+                matches!(held.state.role(&self.did()), Some(Role::Writer | Role::Owner))
+            })
+        })
+        .await;
+    }
+
     /// Waits until its last comparison with each of `peers` peers found a space equal, as it is
     /// now.
     pub(crate) async fn until_equal(&self, space: SpaceId, peers: usize) {

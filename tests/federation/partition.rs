@@ -50,6 +50,7 @@ async fn partition(transport: Transport, policy: ocm_space::Policy) {
     let memory = a.write(space, &first).await.unwrap();
     for node in nodes {
         node.until_content(space, 1).await;
+        node.until_writer(space).await;
         node.until_connected(2).await;
     }
 

@@ -33,6 +33,7 @@ async fn a_chain_of_three_shares_both_spaces(transport: Transport) {
                 node.until_content(space, 2 * n + 1).await;
                 assert_eq!(node.content(space, memory), json!({"n": n}));
             }
+            c.until_writer(space).await;
             let memory = c.write(space, &json!({"back": n})).await.unwrap();
             for node in [&a, &b] {
                 node.until_content(space, 2 * n + 2).await;

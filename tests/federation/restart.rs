@@ -19,6 +19,7 @@ async fn a_restart_keeps_everything(transport: Transport) {
         a.write(space, &json!({"title": "by a"})).await.unwrap();
         b.until_content(space, 1).await;
     }
+    b.until_writer(closed).await;
     let memory = b.write(closed, &json!({"title": "by b"})).await.unwrap();
     a.until_content(closed, 2).await;
     let before = b.handle().status();

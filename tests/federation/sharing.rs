@@ -40,6 +40,7 @@ async fn three_nodes(transport: Transport) {
     c.until_content(open, 1).await;
     assert_eq!(c.content(open, first), json!({"title": "first"}));
 
+    b.until_writer(open).await;
     let second = b.write(open, &json!({"title": "second"})).await.unwrap();
     a.until_content(open, 2).await;
     c.until_content(open, 2).await;
