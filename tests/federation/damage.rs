@@ -168,6 +168,8 @@ async fn a_damaged_record_is_not_served_and_comes_again() {
         found.last().map(|(key, _)| key.clone()).unwrap()
     };
     let place = node.stop().await;
+    // It is not to meet the whole one again before that is asked for.
+    fs::remove_file(place.path().join("peers.json")).unwrap();
     let content: RecordId = memories[17].0;
     alter(&place, &[authority, layout::record(number, Set::Content, &content)]);
 
