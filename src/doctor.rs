@@ -165,7 +165,7 @@ fn check_store(config: &Config, running: bool) -> Finding {
     match Store::open(path, OpenOptions::default(), Arc::new(Unobserved)) {
         Ok(opened) => Finding::ok(
             "store",
-            format!("{} records, all of them read", opened.frontier.records.records),
+            format!("{} records, all of them read", opened.frontier.records.count),
         ),
         Err(OpenError::Lock(error @ LockError::Held { .. })) => Finding::fault(
             "store",

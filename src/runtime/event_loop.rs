@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ocm_discovery::PeerId;
+use ocm_node::layout;
 use ocm_node::storage::{Batch, ReadError};
 use ocm_node::{
     BatchId, CommandError, GossipVerdict, Input, JobId, Node, Output, Reply, RequestId, Ticket,
@@ -14,11 +15,11 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::peers::{self, PeersFile};
 use super::status;
-use crate::handle::{Job, Numbered, SharedReader, Status};
+use crate::handle::{Job, Numbered, Status};
 use crate::network::{
     ChannelId, GossipId, Network, NetworkEvent, RequestId as NetworkRequest, TOPIC_PREFIX, Verdict,
 };
-use crate::store::{Ack, AckSender, Store, SubmitError};
+use crate::store::{Ack, AckSender, Store, StoreReader, SubmitError};
 use crate::telemetry::metrics::{self, Metrics};
 
 /// How often what is shown of the node is made anew at least, while something changes.
@@ -46,6 +47,8 @@ type Verified = (JobId, Vec<Result<VerifiedRecord, VerifyError>>);
 enum Submitted {
     Core(BatchId),
     Rows(oneshot::Sender<Result<(), String>>),
+    /// The end of a damaged set.
+    Damage,
 }
 
 /// The loop's state.
@@ -54,7 +57,7 @@ pub(super) struct EventLoop {
     pub(super) network: Option<Network>,
     pub(super) metrics: Metrics,
     store: Arc<Store>,
-    reader: SharedReader,
+    reader: StoreReader,
     jobs: mpsc::Receiver<Job>,
     acks: (AckSender, mpsc::UnboundedReceiver<Ack>),
     verified: (mpsc::UnboundedSender<Verified>, mpsc::UnboundedReceiver<Verified>),
@@ -93,7 +96,7 @@ impl EventLoop {
         peers_file: PeersFile,
         ends: Ends,
     ) -> Self {
-        let reader: SharedReader = Arc::new(store.reader());
+        let reader = store.reader();
         Self {
             node,
             network,
@@ -178,8 +181,14 @@ impl EventLoop {
 
     /// Gives the core an input and carries out what it decides.
     pub(super) fn handle(&mut self, input: Input) -> Result<(), LoopError> {
-        let outputs = self.node.handle(input, now_ms(), &*self.reader)?;
-        self.carry_out(outputs)
+        let outputs = self.node.handle(input, now_ms(), &self.reader.moment());
+        if let Err(ReadError::Set { space, set, .. }) = &outputs {
+            // Without its head it is made again at the next start.
+            let mut batch = Batch::new();
+            batch.delete(layout::set_head(*space, *set));
+            self.submit(Submitted::Damage, batch)?;
+        }
+        self.carry_out(outputs?)
     }
 
     fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), LoopError> {
@@ -313,7 +322,7 @@ impl EventLoop {
                 let _ = done.send(Ok(()));
                 Ok(())
             }
-            None => Ok(()),
+            Some(Submitted::Damage) | None => Ok(()),
         }
     }
 

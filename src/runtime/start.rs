@@ -70,6 +70,14 @@ impl Observer for Measure {
     fn poisoned(&self, cause: &str) {
         tracing::error!(%cause, "the store takes no more writes");
     }
+
+    fn rebuilding(&self, counted: u64, of: u64) {
+        // Some ten lines, however many records there are.
+        let step = (of / 10).max(1);
+        if counted == 0 || counted == of || counted / step != counted.saturating_sub(512) / step {
+            tracing::info!(counted, of, "making the sets again from the records");
+        }
+    }
 }
 
 /// A running node.
@@ -203,7 +211,7 @@ impl Running {
         ended?;
         let store = self.store;
         let frontier = tokio::task::spawn_blocking(move || store.close()).await??;
-        tracing::info!(commit = frontier.commit, records = frontier.records.records, "stopped");
+        tracing::info!(commit = frontier.commit, records = frontier.records.count, "stopped");
         Ok(())
     }
 }

@@ -13,7 +13,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use ocm_node::storage::{Key, Tally, Value};
+use ocm_node::layout;
+use ocm_node::storage::{Key, Value};
+use ocm_sync::Sum;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
@@ -32,41 +34,34 @@ const MAGIC: &str = "ocm/1 frontier";
 pub struct Frontier {
     /// Number of the commit, from 1; 0 is an empty store.
     pub commit: u64,
-    /// Records, as the batches counted them.
-    pub records: Tally,
+    /// Records: their number, and the sum of the hashes in their ids.
+    pub records: Sum,
     /// All entries but the store's own: their number, and the sum of the hashes of key and value.
-    pub entries: Tally,
+    pub entries: Sum,
 }
 
 impl Frontier {
     /// Takes account of one key: what was under it, and what is now.
     pub(super) fn replace(&mut self, key: &[u8], before: Option<&[u8]>, after: Option<&[u8]>) {
+        let record = layout::record_of(key).map_or(Sum::EMPTY, |(_, _, id)| Sum::of(&id));
         if let Some(value) = before {
-            self.entries.add(&negative(&entry(key, value)));
+            self.records = self.records.minus(&record);
+            self.entries = self.entries.minus(&entry(key, value));
         }
         if let Some(value) = after {
-            self.entries.add(&entry(key, value));
+            self.records = self.records.plus(&record);
+            self.entries = self.entries.plus(&entry(key, value));
         }
     }
 }
 
 /// The share of one entry in [`Frontier::entries`].
-fn entry(key: &[u8], value: &[u8]) -> Tally {
+fn entry(key: &[u8], value: &[u8]) -> Sum {
     let mut hash = Sha256::new();
     hash.update((key.len() as u64).to_be_bytes());
     hash.update(key);
     hash.update(value);
-    Tally { records: 1, digest: hash.finalize().into() }
-}
-
-/// What takes a tally back when it is added.
-fn negative(tally: &Tally) -> Tally {
-    let mut negated = Tally { records: 0, digest: tally.digest.map(|byte| !byte) };
-    let mut one = [0; 32];
-    one[0] = 1;
-    negated.add(&Tally { records: 0, digest: one });
-    negated.records = tally.records.wrapping_neg();
-    negated
+    Sum { count: 1, sum: hash.finalize().into() }
 }
 
 /// The key of a commit's summary.
@@ -79,9 +74,9 @@ pub(super) fn summary_key(commit: u64) -> Key {
 /// The summary of a commit, as stored under [`summary_key`].
 pub(super) fn summary_value(frontier: &Frontier) -> Value {
     let mut value = Vec::with_capacity(80);
-    for tally in [&frontier.records, &frontier.entries] {
-        value.extend_from_slice(&tally.records.to_be_bytes());
-        value.extend_from_slice(&tally.digest);
+    for sum in [&frontier.records, &frontier.entries] {
+        value.extend_from_slice(&sum.count.to_be_bytes());
+        value.extend_from_slice(&sum.sum);
     }
     value
 }
@@ -89,11 +84,11 @@ pub(super) fn summary_value(frontier: &Frontier) -> Value {
 fn parse_summary(key: &[u8], value: &[u8]) -> Option<Frontier> {
     let commit = u64::from_be_bytes(*key.strip_prefix(&[RESERVED, SUMMARY])?.first_chunk()?);
     let (records, entries) = value.split_at_checked(40)?;
-    let tally = |bytes: &[u8]| {
-        let (count, digest) = bytes.split_first_chunk::<8>()?;
-        Some(Tally { records: u64::from_be_bytes(*count), digest: digest.try_into().ok()? })
+    let sum = |bytes: &[u8]| {
+        let (count, sum) = bytes.split_first_chunk::<8>()?;
+        Some(Sum { count: u64::from_be_bytes(*count), sum: sum.try_into().ok()? })
     };
-    Some(Frontier { commit, records: tally(records)?, entries: tally(entries)? })
+    Some(Frontier { commit, records: sum(records)?, entries: sum(entries)? })
 }
 
 /// Where the frontier is kept, outside the engine.
@@ -117,14 +112,14 @@ pub struct FrontierFile(pub PathBuf);
 
 impl FrontierFile {
     fn write(frontier: &Frontier) -> String {
-        let hex = |digest: &[u8]| digest.iter().map(|b| format!("{b:02x}")).collect::<String>();
+        let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
         let Frontier { commit, records, entries } = frontier;
         let text = format!(
             "{MAGIC}\ncommit {commit}\nrecords {} {}\nentries {} {}\n",
-            records.records,
-            hex(&records.digest),
-            entries.records,
-            hex(&entries.digest)
+            records.count,
+            hex(&records.sum),
+            entries.count,
+            hex(&entries.sum)
         );
         let check = hex(&Sha256::digest(text.as_bytes()));
         format!("{text}check {check}\n")
@@ -136,16 +131,16 @@ impl FrontierFile {
             return None;
         }
         let commit = lines.next()?.strip_prefix("commit ")?.parse().ok()?;
-        let tally = |line: &str, name: &str| {
-            let (count, digest) = line.strip_prefix(name)?.split_once(' ')?;
+        let sum = |line: &str, name: &str| {
+            let (count, sum) = line.strip_prefix(name)?.split_once(' ')?;
             let mut bytes = [0; 32];
             for (at, byte) in bytes.iter_mut().enumerate() {
-                *byte = u8::from_str_radix(digest.get(2 * at..2 * at + 2)?, 16).ok()?;
+                *byte = u8::from_str_radix(sum.get(2 * at..2 * at + 2)?, 16).ok()?;
             }
-            Some(Tally { records: count.parse().ok()?, digest: bytes })
+            Some(Sum { count: count.parse().ok()?, sum: bytes })
         };
-        let records = tally(lines.next()?, "records ")?;
-        let entries = tally(lines.next()?, "entries ")?;
+        let records = sum(lines.next()?, "records ")?;
+        let entries = sum(lines.next()?, "entries ")?;
         let frontier = Frontier { commit, records, entries };
         // The only text that stands for this frontier: checks the checksum, and everything else.
         (Self::write(&frontier) == text).then_some(frontier)
@@ -295,15 +290,15 @@ pub(super) fn check(
     match saved {
         None if newest.is_some() => {
             let Frontier { commit, records, .. } = found;
-            return Err(FrontierError::Missing { commit, records: records.records });
+            return Err(FrontierError::Missing { commit, records: records.count });
         }
         None => {}
         Some(saved) if found.commit < saved.commit => {
             return Err(FrontierError::Shorter {
                 found: found.commit,
-                found_records: found.records.records,
+                found_records: found.records.count,
                 expected: saved.commit,
-                expected_records: saved.records.records,
+                expected_records: saved.records.count,
             });
         }
         Some(saved) if summary_at(backend, saved.commit)? != Some(saved) => {
@@ -316,12 +311,12 @@ pub(super) fn check(
         // To go on would end at the first write beside what cannot be read.
         if let Some(gap) = missed.gaps.first() {
             let (cause, places) = (gap.cause.clone(), missed.gaps.len());
-            return Err(FrontierError::Broken { cause, places, readable: counted.records });
+            return Err(FrontierError::Broken { cause, places, readable: counted.entries.count });
         }
-        if counted != found.entries {
+        if (counted.records, counted.entries) != (found.records, found.entries) {
             return Err(FrontierError::Incomplete {
-                found: counted.records,
-                expected: found.entries.records,
+                found: counted.entries.count,
+                expected: found.entries.count,
             });
         }
     }
@@ -329,12 +324,12 @@ pub(super) fn check(
     Ok(Checked { frontier: found, oldest })
 }
 
-/// Sums what is really there besides the store's own entries, and walks those, too.
-pub(super) fn count(backend: &dyn Backend) -> Result<(Tally, Missed), StoreError> {
-    let mut counted = Tally::default();
+/// Sums what is really there besides the store's own entries, as of commit 0, and walks those, too.
+pub(super) fn count(backend: &dyn Backend) -> Result<(Frontier, Missed), StoreError> {
+    let mut counted = Frontier::default();
     let missed = survey(backend, &[RESERVED], &[0xff; 1024], |key, value| {
         if key.first() != Some(&RESERVED) {
-            counted.add(&entry(key, value));
+            counted.replace(key, None, Some(value));
         }
         Ok(())
     })?;
@@ -370,8 +365,8 @@ mod tests {
     fn sample() -> Frontier {
         Frontier {
             commit: 77,
-            records: Tally { records: 5, digest: [7; 32] },
-            entries: Tally { records: 9, digest: [0xab; 32] },
+            records: Sum { count: 5, sum: [7; 32] },
+            entries: Sum { count: 9, sum: [0xab; 32] },
         }
     }
 

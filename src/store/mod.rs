@@ -16,7 +16,9 @@
 //! A store's directory holds `lock`, `frontier`, and the engine's own directory `sled`; what
 //! `--accept-loss` sets aside stays as `sled.damaged-N`. Everything is readable by the owner alone.
 //!
-//! Keys belong to the caller, except those that begin with [`frontier::RESERVED`].
+//! Keys belong to the caller, except those that begin with [`frontier::RESERVED`]. What follows
+//! from the keys of records ([`ocm_node::sets`]) is written with them, and made again at open where
+//! it does not fit them.
 
 pub mod backend;
 pub mod disk;
@@ -40,14 +42,17 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
-use ocm_node::storage::Batch;
+use futures::executor::block_on;
+use ocm_node::sets;
+use ocm_node::storage::{Batch, ReadError};
 use thiserror::Error;
+use tokio::sync::mpsc::unbounded_channel;
 
 pub use self::backend::{Backend, KEY_BYTES, StoreError, VALUE_BYTES};
 pub use self::disk::disk_free;
 pub use self::frontier::{Frontier, FrontierError, FrontierFile, FrontierPlace, MemoryFrontier};
 pub use self::lock::{DirectoryLock, LockError};
-pub use self::reader::StoreReader;
+pub use self::reader::{Moment, StoreReader};
 pub use self::sled::SledOpenError;
 pub use self::writer::{Ack, AckSender, CloseError, Commit, Observer, Poisoned, Unobserved};
 
@@ -88,10 +93,38 @@ impl Default for OpenOptions {
 pub struct Opened {
     /// The store.
     pub store: Store,
-    /// Where it stands.
+    /// Where it stood, before anything was made again.
     pub frontier: Frontier,
     /// What was done to open it under [`OpenOptions::accept_loss`], for the log: one line each.
     pub repairs: Vec<String>,
+}
+
+impl Opened {
+    /// Makes the sets again from the records, unless they sum up to what the frontier says.
+    fn check_sets(&mut self, observer: Arc<dyn Observer>) -> Result<(), OpenError> {
+        let records = self.frontier.records;
+        let reader = self.store.reader();
+        match sets::total(&reader) {
+            Ok(total) if total == records => return Ok(()),
+            Ok(_) | Err(ReadError::Set { .. }) => {}
+            Err(error) => return Err(OpenError::Sets(error.to_string())),
+        }
+        let (to, mut acks) = unbounded_channel();
+        let store = &self.store;
+        sets::rebuild(&reader, move |writes, counted| {
+            observer.rebuilding(counted, records.count);
+            let fail = |cause: String| ReadError::Io(cause);
+            store.submit(0, Batch { writes }, &to).map_err(|e| fail(e.to_string()))?;
+            match block_on(acks.recv()).map(|ack| ack.result) {
+                Some(Ok(_)) => Ok(()),
+                Some(Err(poisoned)) => Err(fail(poisoned.to_string())),
+                None => Err(fail("the store ended".to_owned())),
+            }
+        })
+        .map_err(|error| OpenError::Sets(error.to_string()))?;
+        self.repairs.push(format!("the sets were made again from {} records", records.count));
+        Ok(())
+    }
 }
 
 /// Why a store does not open.
@@ -106,6 +139,9 @@ pub enum OpenError {
     /// Something is missing.
     #[error(transparent)]
     Frontier(#[from] FrontierError),
+    /// The sets of the spaces did not fit the records, and could not be made again.
+    #[error("the sets of the store cannot be made again from its records: {0}; start again")]
+    Sets(String),
     /// A repair failed; what was set aside is still there.
     #[error("the repair of the store failed: {0}; nothing was removed")]
     Repair(#[source] StoreError),
@@ -146,7 +182,7 @@ impl Store {
         let place = FrontierFile(directory.join(FRONTIER_FILE));
         let engine = directory.join(ENGINE_DIRECTORY);
         let (backend, checked, repairs) = repair::open(&engine, &place, options)?;
-        Self::start(backend, Box::new(place), checked, repairs, observer, Some(lock)).map_err(fail)
+        Self::start(backend, Box::new(place), checked, repairs, observer, Some(lock))
     }
 
     /// Opens a store on any engine, with its frontier kept in `place`.
@@ -162,7 +198,6 @@ impl Store {
         let mut repairs = Vec::new();
         let checked = repair::check(&*backend, &*place, options, &mut repairs)?;
         Self::start(backend, place, checked, repairs, observer, None)
-            .map_err(|source| OpenError::Io { directory: PathBuf::new(), source })
     }
 
     fn start(
@@ -172,19 +207,24 @@ impl Store {
         repairs: Vec<String>,
         observer: Arc<dyn Observer>,
         lock: Option<DirectoryLock>,
-    ) -> io::Result<Opened> {
+    ) -> Result<Opened, OpenError> {
+        let fail = |source| OpenError::Io { directory: PathBuf::new(), source };
         // From now on a missing file means that it was removed, and a file is never older than what
         // was found here.
-        place.save(&checked.frontier)?;
+        place.save(&checked.frontier).map_err(fail)?;
         let (jobs, queue) = sync_channel(QUEUE_BATCHES + 1);
         let reader = StoreReader::new(backend.clone());
-        let writer = Writer::new(backend, place, &checked, reader.clone(), observer, queue);
+        let writer = Writer::new(backend, place, &checked, reader.clone(), observer.clone(), queue);
         let shared = writer.shared.clone();
-        let thread =
-            std::thread::Builder::new().name("store".to_owned()).spawn(move || writer.run())?;
+        let thread = std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run())
+            .map_err(fail)?;
         let (thread, lock) = (Mutex::new(Some(thread)), Mutex::new(lock));
         let store = Self { jobs, shared, reader, thread, lock };
-        Ok(Opened { store, frontier: checked.frontier, repairs })
+        let mut opened = Opened { store, frontier: checked.frontier, repairs };
+        opened.check_sets(observer)?;
+        Ok(opened)
     }
 
     /// A handle for reading.

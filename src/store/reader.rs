@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use ocm_node::storage::{Key, ReadError, Reader, Value};
 
@@ -44,6 +44,40 @@ impl StoreReader {
         self.veil(Veil::new());
     }
 
+    /// The store as it is now, for as long as this is held: several reads are then of one moment.
+    /// Commits wait meanwhile, so hold it for milliseconds and never while waiting for anything.
+    pub fn moment(&self) -> Moment<'_> {
+        let veil = self.veil.read().unwrap_or_else(PoisonError::into_inner);
+        Moment { backend: &*self.backend, veil }
+    }
+}
+
+impl Reader for StoreReader {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        self.moment().get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Value)>, ReadError> {
+        self.moment().scan(from, to, limit)
+    }
+
+    fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Key, Value)>, ReadError> {
+        self.moment().scan_back(from, to, limit)
+    }
+}
+
+/// The store as it was when [`StoreReader::moment`] was called.
+pub struct Moment<'a> {
+    backend: &'a dyn Backend,
+    veil: RwLockReadGuard<'a, Veil>,
+}
+
+impl Moment<'_> {
     fn read_range(
         &self,
         from: &[u8],
@@ -54,10 +88,8 @@ impl StoreReader {
         if from >= to || limit == 0 {
             return Ok(Vec::new());
         }
-        // Held to the end: the answer is of one moment.
-        let veil = self.veil.read().unwrap_or_else(PoisonError::into_inner);
-        let hidden: Vec<_> =
-            veil.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))).collect();
+        let inside = (Bound::Included(from), Bound::Excluded(to));
+        let hidden: Vec<_> = self.veil.range::<[u8], _>(inside).collect();
         if hidden.is_empty() {
             return self.backend.scan(from, to, limit, direction);
         }
@@ -65,7 +97,7 @@ impl StoreReader {
         let wanted = limit.saturating_add(hidden.len());
         let below = self.backend.scan(from, to, wanted, direction)?;
         let mut merged: BTreeMap<Key, Value> =
-            below.into_iter().filter(|(key, _)| !veil.contains_key(key)).collect();
+            below.into_iter().filter(|(key, _)| !self.veil.contains_key(key)).collect();
         for (key, before) in hidden {
             if let Some(value) = before {
                 merged.insert(key.clone(), value.clone());
@@ -78,10 +110,9 @@ impl StoreReader {
     }
 }
 
-impl Reader for StoreReader {
+impl Reader for Moment<'_> {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
-        let veil = self.veil.read().unwrap_or_else(PoisonError::into_inner);
-        match veil.get(key) {
+        match self.veil.get(key) {
             Some(before) => Ok(before.clone()),
             None => Ok(self.backend.get(key)?),
         }

@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use ocm_node::storage::{Batch, Tally};
+use ocm_node::storage::Batch;
 
 use super::backend::{Backend, Direction, StoreError};
 use super::frontier::{
@@ -86,14 +86,12 @@ pub(super) fn check(
     };
     let saved = place.load().ok().flatten().unwrap_or_default();
     let found = newest_summary(backend).ok().flatten().unwrap_or_default();
-    let (entries, missed) = frontier::count(backend).map_err(OpenError::Repair)?;
+    let (counted, missed) = frontier::count(backend).map_err(OpenError::Repair)?;
     if !missed.gaps.is_empty() {
         return Err(error.into());
     }
-    // How many records those are, only their owner can tell; the newest summary is the best guess.
-    let records = if entries == Tally::default() { entries } else { found.records };
     let commit = saved.commit.max(found.commit) + 1;
-    let frontier = Frontier { commit, records, entries };
+    let frontier = Frontier { commit, ..counted };
     let mut batch = Batch::new();
     for (key, _) in backend
         .scan(&[RESERVED], &[RESERVED + 1], usize::MAX, Direction::Ascending)

@@ -11,7 +11,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use ocm_node::storage::{Batch, Key, Value};
+use ocm_node::storage::{Batch, Key, ReadError, Value};
+use ocm_node::{layout, sets};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -60,6 +61,8 @@ pub trait Observer: Send + Sync + 'static {
     fn committed(&self, _commit: &Commit) {}
     /// The store is poisoned, for this cause.
     fn poisoned(&self, _cause: &str) {}
+    /// At open, the sets are being made again from the records; so many of them are counted.
+    fn rebuilding(&self, _counted: u64, _of: u64) {}
 }
 
 /// An observer of nothing.
@@ -223,7 +226,7 @@ impl Writer {
 
     fn commit_group(&mut self, group: Batch, members: &[Member]) {
         let started = Instant::now();
-        let empty = group.is_empty() && group.tally.records == 0;
+        let empty = group.is_empty();
         let written = match self.shared.poison.get() {
             Some(poisoned) => Err(poisoned.clone()),
             None if empty => Ok(None),
@@ -262,19 +265,18 @@ impl Writer {
         Err(self.poison(cause))
     }
 
-    fn try_write(&mut self, group: Batch) -> Result<Written, StoreError> {
-        let Batch { writes, tally } = group;
-        let after: BTreeMap<Key, Option<Value>> = writes.into_iter().collect();
+    fn try_write(&mut self, mut group: Batch) -> Result<Written, StoreError> {
+        group.writes.extend(self.follow(&group)?);
+        let after: BTreeMap<Key, Option<Value>> = group.writes.into_iter().collect();
         let mut next = self.frontier;
         next.commit += 1;
-        next.records.add(&tally);
         let mut before = BTreeMap::new();
         for (key, value) in &after {
             let old = self.backend.get(key)?;
             next.replace(key, old.as_deref(), value.as_deref());
             before.insert(key.clone(), old);
         }
-        let mut batch = Batch { writes: after.into_iter().collect(), tally };
+        let mut batch = Batch { writes: after.into_iter().collect() };
         let (count, bytes) = (batch.len(), batch.bytes());
         batch.put(summary_key(next.commit), summary_value(&next));
         // The summary that the frontier file names stays until the file names a later one.
@@ -292,6 +294,24 @@ impl Writer {
         self.behind.get_or_insert_with(Instant::now);
         self.reader.unveil();
         Ok(Written { writes: count, bytes, flush })
+    }
+
+    /// What the sets become by a group. A set that is damaged is given up: it is made again from
+    /// the records at the next start.
+    fn follow(&mut self, group: &Batch) -> Result<sets::Writes, StoreError> {
+        let action = "update of a set";
+        match sets::follow(&group.writes, &self.reader) {
+            Ok(writes) => Ok(writes),
+            Err(error @ ReadError::Set { space, set, .. }) => {
+                let mut batch = Batch::new();
+                batch.delete(layout::set_head(space, set));
+                self.try_write(batch)?;
+                let cause = format!("{error}; it is made again at the next start");
+                Err(StoreError::Corrupt { action, cause })
+            }
+            Err(ReadError::Corrupt(cause)) => Err(StoreError::Corrupt { action, cause }),
+            Err(ReadError::Io(cause)) => Err(StoreError::Io { action, cause }),
+        }
     }
 
     fn save_frontier_if_due(&mut self) {

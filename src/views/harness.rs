@@ -32,8 +32,9 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     fn apply(&self, batch: &Batch) {
+        let sets = ocm_node::sets::follow(&batch.writes, self).unwrap();
         let mut entries = self.entries.write().unwrap();
-        for (key, value) in &batch.writes {
+        for (key, value) in batch.writes.iter().chain(&sets) {
             match value {
                 Some(value) => entries.insert(key.clone(), value.clone()),
                 None => entries.remove(key),

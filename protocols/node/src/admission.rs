@@ -20,17 +20,21 @@ impl Node {
         &self,
         decoded: Result<SignedRecord, Malformed>,
         space: Option<SpaceId>,
-    ) -> Result<SignedRecord, Checked> {
-        let record = decoded.map_err(|e| Checked(None, e.into()))?;
+        store: &dyn Reader,
+    ) -> Result<Result<SignedRecord, Checked>, ReadError> {
+        let record = match decoded {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(Checked(None, error.into()))),
+        };
         let id = record.id();
-        let decided = |verdict| Err(Checked(Some(id), verdict));
+        let decided = |verdict| Ok(Err(Checked(Some(id), verdict)));
         if space.is_some_and(|space| record.space() != space) {
             return decided(Verdict::Reject(Reject::WrongSpace));
         }
         let Some(space) = self.spaces.get(&record.space()) else {
             return decided(Verdict::Hold(Hold::UnknownSpace));
         };
-        if space.knows(&id) {
+        if space.knows(&id, store)? {
             return decided(Verdict::Duplicate);
         }
         if let Some(refuse) = self.refused.get(&id) {
@@ -42,7 +46,7 @@ impl Node {
         if self.held.contains(&id) {
             return decided(Verdict::Hold(Hold::Dependency(Vec::new())));
         }
-        Ok(record)
+        Ok(Ok(record))
     }
 
     /// Decides on a verified record, and on every held one that waited for it.
@@ -75,7 +79,7 @@ impl Node {
         let Some(space) = self.spaces.get_mut(&record.space()) else {
             return Ok(Verdict::Hold(Hold::UnknownSpace));
         };
-        let verdict = if space.knows(&id) {
+        let verdict = if space.knows(&id, store)? {
             Verdict::Duplicate
         } else if header.deps.iter().chain(&header.auth).any(|id| self.refused.get(id).is_some()) {
             Verdict::Refuse(Refuse::Descendant)
@@ -152,7 +156,7 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let origin = Origin::Gossip(peer);
-        let verdict = match self.precheck(SignedRecord::decode(bytes), Some(space)) {
+        let verdict = match self.precheck(SignedRecord::decode(bytes), Some(space), store)? {
             Err(Checked(id, verdict)) => {
                 self.count(&verdict, Some(space), id, Some(peer));
                 verdict
@@ -214,7 +218,7 @@ impl Node {
         let mut open = Vec::new();
         let mut slots = Vec::with_capacity(records.len());
         for decoded in records {
-            slots.push(match self.precheck(decoded, space) {
+            slots.push(match self.precheck(decoded, space, store)? {
                 Err(Checked(id, verdict)) => {
                     self.count(&verdict, space, id, origin.peer());
                     Slot::Decided(id, verdict)
@@ -274,13 +278,23 @@ impl Node {
         }
         // What was held may have been released by a record later in the same page.
         for (id, verdict) in &mut verdicts {
-            let stands = |id: &RecordId| self.spaces.values().any(|space| space.knows(id));
-            if matches!(verdict, Verdict::Hold(_)) && id.as_ref().is_some_and(stands) {
+            if let (Verdict::Hold(_), Some(id)) = (&*verdict, id)
+                && self.stands(id, store)?
+            {
                 *verdict = Verdict::Accept;
             }
         }
         self.finish_job(purpose, verdicts);
         Ok(())
+    }
+
+    fn stands(&self, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
+        for space in self.spaces.values() {
+            if space.knows(id, store)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn finish_job(&mut self, purpose: Purpose, verdicts: Vec<(Option<RecordId>, Verdict)>) {

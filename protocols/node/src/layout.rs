@@ -6,6 +6,8 @@
 //! |---|---|
 //! | `s` number | a [`SpaceEntry`]: what the number stands for |
 //! | `r` space set id | a record: header, signature, body |
+//! | `h` space set | the head of a set: the root of its tree of sums, its LtHash |
+//! | `n` space set number | a node of that tree |
 //! | `m` space memory id | nothing: the records of a memory |
 //! | `l` space key boot seq | the record's id: the logs |
 //! | `e` space key boot seq id | nothing: a second record in one place of a log |
@@ -17,6 +19,7 @@
 //! byte; ids have 40 bytes. All but `s` and `r` can be rebuilt from the records.
 
 use ocm_record::{Boot, MemoryId, PublicKey, RecordId, Set, SpaceId};
+use ocm_sync::NodeNumber;
 use serde::{Deserialize, Serialize};
 
 use crate::storage::Key;
@@ -57,6 +60,14 @@ const fn set_byte(set: Set) -> [u8; 1] {
     }
 }
 
+fn set_from(byte: &[u8]) -> Option<Set> {
+    match byte {
+        [0] => Some(Set::Authority),
+        [1] => Some(Set::Content),
+        _ => None,
+    }
+}
+
 /// Where a space's entry lies.
 #[must_use]
 pub fn space(number: SpaceNumber) -> Key {
@@ -73,6 +84,52 @@ pub fn record(space: SpaceNumber, set: Set, id: &RecordId) -> Key {
 #[must_use]
 pub fn records(space: SpaceNumber, set: Set) -> (Key, Key) {
     range(key(b'r', &[&space.0.to_be_bytes(), &set_byte(set)]))
+}
+
+/// The space, set and id in a record's key.
+#[must_use]
+pub fn record_of(key: &[u8]) -> Option<(SpaceNumber, Set, RecordId)> {
+    let (space, rest) = key.strip_prefix(b"r")?.split_first_chunk::<4>()?;
+    let (set, id) = rest.split_at_checked(1)?;
+    let space = SpaceNumber(u32::from_be_bytes(*space));
+    Some((space, set_from(set)?, RecordId::try_from(id).ok()?))
+}
+
+/// Where all records lie.
+#[must_use]
+pub fn all_records() -> (Key, Key) {
+    range(vec![b'r'])
+}
+
+/// Where the heads of all sets lie.
+#[must_use]
+pub fn set_heads() -> (Key, Key) {
+    range(vec![b'h'])
+}
+
+/// The space and set in the key of a head.
+#[must_use]
+pub fn set_of(key: &[u8]) -> Option<(SpaceNumber, Set)> {
+    let (space, set) = key.strip_prefix(b"h")?.split_first_chunk::<4>()?;
+    Some((SpaceNumber(u32::from_be_bytes(*space)), set_from(set)?))
+}
+
+/// Where the head of a set lies.
+#[must_use]
+pub fn set_head(space: SpaceNumber, set: Set) -> Key {
+    key(b'h', &[&space.0.to_be_bytes(), &set_byte(set)])
+}
+
+/// Where a node of a set's tree lies.
+#[must_use]
+pub fn set_node(space: SpaceNumber, set: Set, number: NodeNumber) -> Key {
+    key(b'n', &[&space.0.to_be_bytes(), &set_byte(set), &number.to_be_bytes()])
+}
+
+/// Where the nodes of all trees lie.
+#[must_use]
+pub fn all_set_nodes() -> (Key, Key) {
+    range(vec![b'n'])
 }
 
 /// The mark that a record belongs to a memory.

@@ -36,6 +36,7 @@ mod random;
 mod recent;
 mod responder;
 mod session;
+pub mod sets;
 mod snapshot;
 mod space;
 pub mod storage;

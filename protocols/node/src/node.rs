@@ -93,6 +93,8 @@ pub struct Node {
     /// The batch that this input makes.
     pub(crate) batch: Batch,
     admitted: Vec<(SpaceId, RecordId, Origin)>,
+    /// Spaces of which it removes damaged records.
+    pub(crate) forgotten: Vec<SpaceId>,
     after: Vec<After>,
     /// Spaces whose genesis is in it.
     pub(crate) begun: Vec<SpaceId>,
@@ -103,6 +105,7 @@ pub struct Node {
 #[derive(Debug, Default)]
 struct InFlight {
     admitted: Vec<(SpaceId, RecordId, Origin)>,
+    forgotten: Vec<SpaceId>,
     after: Vec<After>,
 }
 
@@ -206,6 +209,7 @@ impl Node {
             next_id: 0,
             batch: Batch::default(),
             admitted: Vec::new(),
+            forgotten: Vec::new(),
             after: Vec::new(),
             begun: Vec::new(),
             out: Vec::new(),
@@ -218,15 +222,20 @@ impl Node {
                 ocm_record::from_canonical(&value).map_err(|_| OpenError::Space(number.0))?;
             node.next_number = node.next_number.max(number.0 + 1);
             let space = Space::open(entry.id, number, store, &mut damaged)?;
-            if let Some(last) = space.last_time() {
+            for id in damaged.drain(..) {
+                space.forget(&id, &mut node.batch);
+                node.forgotten.push(entry.id);
+                node.out.push(Output::Event(Event::Damaged { id }));
+            }
+            if let Some(last) = space.last_time(store)? {
                 node.clock.observe(last, now);
             }
             node.spaces.insert(entry.id, space);
         }
-        node.out.extend(damaged.into_iter().map(|id| Output::Event(Event::Damaged { id })));
         let open: Vec<_> =
             node.spaces.values().filter(|space| space.is_gossiped()).map(|s| s.id).collect();
         node.out.extend(open.into_iter().map(Output::Subscribe));
+        node.seal(store)?;
         let out = std::mem::take(&mut node.out);
         Ok((node, out))
     }
@@ -315,23 +324,32 @@ impl Node {
         }
         let batch = self.next_id();
         let admitted = std::mem::take(&mut self.admitted);
-        self.batches.insert(batch, InFlight { admitted, after });
+        let forgotten = std::mem::take(&mut self.forgotten);
+        self.batches.insert(batch, InFlight { admitted, forgotten, after });
         self.out.push(Output::Commit { batch, writes: std::mem::take(&mut self.batch) });
         Ok(())
     }
 
     fn committed(&mut self, batch: BatchId, store: &dyn Reader) -> Result<(), ReadError> {
-        let Some(InFlight { admitted, after }) = self.batches.remove(&batch) else {
+        let Some(InFlight { admitted, forgotten, after }) = self.batches.remove(&batch) else {
             return Ok(());
         };
-        let mut fresh: BTreeMap<SpaceId, Vec<(VerifiedRecord, Origin)>> = BTreeMap::new();
-        let mut authority = false;
+        let mut written: BTreeMap<SpaceId, Vec<(RecordId, Origin)>> = BTreeMap::new();
+        for space in forgotten {
+            written.entry(space).or_default();
+        }
         for (space, id, origin) in admitted {
+            written.entry(space).or_default().push((id, origin));
+        }
+        let mut fresh: Vec<(SpaceId, Vec<(VerifiedRecord, Origin)>)> = Vec::new();
+        let mut authority = false;
+        for (space, ids) in written {
             let Some(held) = self.spaces.get_mut(&space) else { continue };
-            for record in held.commit(&[id]) {
+            let records = held.commit(ids, store)?;
+            for (record, origin) in &records {
                 self.out.push(Output::Event(Event::Record {
                     space,
-                    id,
+                    id: record.id(),
                     kind: record.header().kind,
                     memory: record.memory(),
                     author: record.author(),
@@ -339,7 +357,9 @@ impl Node {
                     from: origin.peer(),
                 }));
                 authority |= record.set() == Set::Authority;
-                fresh.entry(space).or_default().push((record, origin));
+            }
+            if !records.is_empty() {
+                fresh.push((space, records));
             }
         }
         if authority {

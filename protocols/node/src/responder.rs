@@ -3,8 +3,10 @@
 use std::collections::BTreeSet;
 
 use ocm_discovery::{CLOCK_TOLERANCE_MS, Certificate, PeerId};
-use ocm_record::{Did, RecordId, SignedRecord, SpaceId, verify_batch};
-use ocm_sync::{Hello, MessageError, Page, PushVerdict, Refusal, Request, Response, SpaceTag};
+use ocm_record::{Did, RecordId, Set, SignedRecord, SpaceId, verify_batch};
+use ocm_sync::{
+    Hello, MessageError, Page, PushVerdict, ReconcileError, Refusal, Request, Response, SpaceTag,
+};
 
 use serde_bytes::ByteBuf;
 
@@ -57,19 +59,7 @@ impl Node {
             Request::Hello(_) => return Ok(()),
             Request::Spaces { tags } => self.name_shared(peer, &tags),
             Request::Reconcile { tag, set, message } => match self.named(peer, &tag) {
-                Some(space) => match self.spaces.get(&space) {
-                    Some(held) => {
-                        let frame = ocm_sync::limits::FRAME_BYTES;
-                        match ocm_sync::respond(held.stored(set), &message, frame) {
-                            Ok(message) => Response::Reconcile { message: message.into() },
-                            Err(error) => {
-                                self.strike(peer, &format!("its reconciliation: {error}"));
-                                Response::Refused { reason: Refusal::MALFORMED }
-                            }
-                        }
-                    }
-                    None => Response::Unknown,
-                },
+                Some(space) => self.reconcile(peer, space, set, &message, store)?,
                 None => Response::Unknown,
             },
             Request::Fetch { tag, ids } => match self.named(peer, &tag) {
@@ -98,6 +88,27 @@ impl Node {
         };
         self.respond(channel, &response);
         Ok(())
+    }
+
+    /// Answers one round of reconciliation.
+    fn reconcile(
+        &mut self,
+        peer: PeerId,
+        space: SpaceId,
+        set: Set,
+        message: &[u8],
+        store: &dyn Reader,
+    ) -> Result<Response, ReadError> {
+        let Some(held) = self.spaces.get(&space) else { return Ok(Response::Unknown) };
+        let ours = held.stored(set, store)?;
+        match ocm_sync::respond(&ours, message, ocm_sync::limits::FRAME_BYTES) {
+            Ok(message) => Ok(Response::Reconcile { message: message.into() }),
+            Err(ReconcileError::Set(error)) => Err(error),
+            Err(ReconcileError::Wire(error)) => {
+                self.strike(peer, &format!("its reconciliation: {error}"));
+                Ok(Response::Refused { reason: Refusal::MALFORMED })
+            }
+        }
     }
 
     pub(crate) fn respond(&mut self, channel: ChannelId, response: &Response) {
@@ -177,7 +188,7 @@ impl Node {
         ids: &[RecordId],
         store: &dyn Reader,
     ) -> Result<Page, ReadError> {
-        let Some(held) = self.spaces.get_mut(&space) else { return Ok(Page::default()) };
+        let Some(held) = self.spaces.get(&space) else { return Ok(Page::default()) };
         let mut unreadable = Vec::new();
         let mut found = Vec::new();
         let mut page = Page::fill(ids, |id| match held.read(id, store) {
@@ -194,7 +205,8 @@ impl Node {
                 records.filter(|(id, _)| !altered.contains(id)).map(|(_, r)| r).collect();
             page.absent.extend(&altered);
             page.absent.sort_unstable();
-            altered.iter().for_each(|id| held.forget(id));
+            altered.iter().for_each(|id| held.forget(id, &mut self.batch));
+            self.forgotten.push(space);
             self.compare_soon(space);
         }
         let damaged = unreadable.into_iter().chain(altered);
@@ -217,8 +229,7 @@ impl Node {
         let presents = || {
             records.len() <= limits::PRESENTED
                 && records.iter().all(|bytes| {
-                    SignedRecord::decode(bytes)
-                        .is_ok_and(|r| r.kind().set() == ocm_record::Set::Authority)
+                    SignedRecord::decode(bytes).is_ok_and(|r| r.kind().set() == Set::Authority)
                 })
         };
         let Some(space) = space.filter(|_| member.is_some() || presents()) else {

@@ -4,7 +4,7 @@ use ocm_discovery::PeerId;
 use ocm_record::{RecordId, Set, SpaceId};
 use ocm_sync::{
     Action, Admitted, Comparison, Failure, Outcome, Parity, Replica, Request, Response, Session,
-    SpaceTag, SumTree,
+    SpaceTag,
 };
 
 use crate::limits;
@@ -12,19 +12,26 @@ use crate::node::{Asked, Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::{Run, RunNumber};
+use crate::sets::StoredSet;
 use crate::space::Space;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
-impl Replica for Space {
-    type Set = SumTree;
+/// A space, and the store in which its sets lie.
+struct Held<'a> {
+    space: &'a Space,
+    store: &'a dyn Reader,
+}
 
-    fn set(&self, set: Set) -> &SumTree {
-        self.stored(set)
+impl<'a> Replica for Held<'a> {
+    type Set = StoredSet<'a>;
+
+    fn set(&self, set: Set) -> Result<StoredSet<'a>, ReadError> {
+        self.space.stored(set, self.store)
     }
 
-    fn parity(&self) -> Result<Parity, std::convert::Infallible> {
-        Ok(Space::parity(self))
+    fn parity(&self) -> Result<Parity, ReadError> {
+        Ok(self.space.parity())
     }
 }
 
@@ -38,7 +45,7 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(()) };
-        let Ok((session, action)) = Session::start(tag, held);
+        let (session, action) = Session::start(tag, &Held { space: held, store })?;
         let now = self.now;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
@@ -55,10 +62,8 @@ impl Node {
         response: Response,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        let action = self.drive(id, space, |session, held| {
-            let Ok(action) = session.on_response(response, held);
-            action
-        });
+        let action =
+            self.drive(id, space, store, |session, held| session.on_response(response, held))?;
         self.advance(id, space, action, store)
     }
 
@@ -92,10 +97,8 @@ impl Node {
                 *shared.not_admitted.entry(verdict.name()).or_default() += 1;
             }
         }
-        let action = self.drive(id, space, |session, held| {
-            let Ok(action) = session.on_admitted(admitted, held);
-            action
-        });
+        let action =
+            self.drive(id, space, store, |session, held| session.on_admitted(admitted, held))?;
         self.advance(id, space, action, store)
     }
 
@@ -103,13 +106,14 @@ impl Node {
         &mut self,
         id: PeerId,
         space: SpaceId,
-        step: impl FnOnce(&mut Session, &Space) -> Action,
-    ) -> Option<Action> {
-        let held = self.spaces.get(&space)?;
-        let shared = self.peers.get_mut(&id)?.shared.get_mut(&space)?;
-        match &mut shared.run {
-            Run::Session(session) => Some(step(session, held)),
-            Run::Idle | Run::Probing => None,
+        store: &dyn Reader,
+        step: impl FnOnce(&mut Session, &Held<'_>) -> Result<Action, ReadError>,
+    ) -> Result<Option<Action>, ReadError> {
+        let Some(held) = self.spaces.get(&space) else { return Ok(None) };
+        let shared = self.peers.get_mut(&id).and_then(|peer| peer.shared.get_mut(&space));
+        match shared.map(|shared| &mut shared.run) {
+            Some(Run::Session(session)) => step(session, &Held { space: held, store }).map(Some),
+            Some(Run::Idle | Run::Probing) | None => Ok(None),
         }
     }
 
@@ -133,10 +137,8 @@ impl Node {
                 }
                 Action::Load { ids } => {
                     let page = self.page(space, &ids, store)?;
-                    next = self.drive(id, space, |session, held| {
-                        let Ok(action) = session.on_loaded(page, held);
-                        action
-                    });
+                    next = self
+                        .drive(id, space, store, |session, held| session.on_loaded(page, held))?;
                 }
                 Action::Done(outcome) => self.session_done(id, space, &outcome),
                 Action::Failed { failure, .. } => self.session_failed(id, space, &failure),

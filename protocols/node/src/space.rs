@@ -1,53 +1,17 @@
 //! One space as this node holds it: membership, the two sets, what is on its way to the disk.
 
-use std::cell::OnceCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use ocm_record::{Did, Kind, RecordId, Set, SpaceId, Time, VerifiedRecord};
 use ocm_space::{Access, Denial, Refusal, SpaceState};
-use ocm_sync::{OrderedSet as _, Parity, SetDigest, SetHash, SumTree};
+use ocm_sync::Parity;
 
 use crate::layout::{self, SpaceEntry, SpaceNumber, Tallies};
+use crate::origin::Origin;
+use crate::sets::{self, Head, StoredSet};
 use crate::storage::{Batch, Key, ReadError, Reader};
 use crate::verdict::{Hold, Refuse, Verdict};
-
-/// One set: what is durable, as a tree of sums and a hash of the whole.
-#[derive(Debug, Default)]
-pub(crate) struct StoredSet {
-    pub(crate) tree: SumTree,
-    hash: SetHash,
-}
-
-impl StoredSet {
-    fn insert(&mut self, id: RecordId) {
-        // An admitted id is never past the end of time, and a known one changes nothing.
-        if self.tree.insert(id) == Ok(true) {
-            self.hash.add(&id);
-        }
-    }
-
-    fn remove(&mut self, id: &RecordId) {
-        if self.tree.remove(id) {
-            self.hash.remove(id);
-        }
-    }
-
-    fn contains(&self, id: &RecordId) -> bool {
-        let Ok(found) = self.tree.contains(id);
-        found
-    }
-
-    fn last(&self) -> Option<Time> {
-        let count = self.tree.total().count;
-        let Ok(last) = self.tree.at(count.checked_sub(1)?);
-        last.map(|id| id.time())
-    }
-
-    fn digest(&self) -> SetDigest {
-        SetDigest { count: self.tree.total().count, digest: self.hash.digest() }
-    }
-}
 
 /// Where this node's own log in a space ends.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,13 +28,12 @@ pub(crate) struct Space {
     pub(crate) state: Arc<SpaceState>,
     pub(crate) log: OwnLog,
     pub(crate) tallies: Tallies,
-    authority: StoredSet,
-    content: StoredSet,
+    /// What is stored, as of the last commit heard of.
+    parity: Parity,
     /// Admitted, not durable yet.
     pending: BTreeMap<RecordId, VerifiedRecord>,
     /// The places in logs that pending records hold.
     pending_places: BTreeMap<Key, RecordId>,
-    digest: OnceCell<Parity>,
 }
 
 /// Records read at once while a space is opened.
@@ -85,11 +48,9 @@ impl Space {
             state: Arc::new(SpaceState::new(id)),
             log: OwnLog::default(),
             tallies: Tallies::default(),
-            authority: StoredSet::default(),
-            content: StoredSet::default(),
+            parity: stored_parity(&Head::empty(), &Head::empty()),
             pending: BTreeMap::new(),
             pending_places: BTreeMap::new(),
-            digest: OnceCell::new(),
         }
     }
 
@@ -106,29 +67,22 @@ impl Space {
             space.tallies = ocm_record::from_canonical(&bytes)
                 .map_err(|e| ReadError::Corrupt(format!("the counts of space {id}: {e}")))?;
         }
-        for set in [Set::Authority, Set::Content] {
-            let (mut from, to) = layout::records(number, set);
-            loop {
-                let page = store.scan(&from, &to, OPEN_PAGE)?;
-                let Some((last, _)) = page.last() else { break };
-                from = [last.as_slice(), &[0]].concat();
-                for (key, value) in page {
-                    let Some(record) = layout::last_id(&key) else {
-                        return Err(ReadError::Corrupt(format!("the key {key:02x?}")));
-                    };
-                    if set == Set::Authority {
-                        match crate::view::read_verified(&value, &record) {
-                            Ok(verified) => Arc::make_mut(&mut space.state).insert(&verified),
-                            Err(_) => {
-                                damaged.push(record);
-                                continue;
-                            }
-                        }
-                    }
-                    space.set_mut(set).insert(record);
+        let (mut from, to) = layout::records(number, Set::Authority);
+        loop {
+            let page = store.scan(&from, &to, OPEN_PAGE)?;
+            let Some((last, _)) = page.last() else { break };
+            from = [last.as_slice(), &[0]].concat();
+            for (key, value) in page {
+                let Some(record) = layout::last_id(&key) else {
+                    return Err(ReadError::Corrupt(format!("the key {key:02x?}")));
+                };
+                match crate::view::read_verified(&value, &record) {
+                    Ok(verified) => Arc::make_mut(&mut space.state).insert(&verified),
+                    Err(_) => damaged.push(record),
                 }
             }
         }
+        space.refresh(store)?;
         Ok(space)
     }
 
@@ -138,37 +92,39 @@ impl Space {
     }
 
     /// One of the two sets, as stored.
-    pub(crate) fn stored(&self, set: Set) -> &SumTree {
-        match set {
-            Set::Authority => &self.authority.tree,
-            Set::Content => &self.content.tree,
-        }
-    }
-
-    fn set_mut(&mut self, set: Set) -> &mut StoredSet {
-        match set {
-            Set::Authority => &mut self.authority,
-            Set::Content => &mut self.content,
-        }
+    pub(crate) fn stored<'a>(
+        &self,
+        set: Set,
+        store: &'a dyn Reader,
+    ) -> Result<StoredSet<'a>, ReadError> {
+        sets::open(store, self.number, set)
     }
 
     /// What is stored, for comparison with a peer.
-    pub(crate) fn parity(&self) -> Parity {
-        *self.digest.get_or_init(|| Parity {
-            authority: self.authority.digest(),
-            content: self.content.digest(),
-            missing_bodies: 0,
-        })
+    pub(crate) const fn parity(&self) -> Parity {
+        self.parity
+    }
+
+    fn refresh(&mut self, store: &dyn Reader) -> Result<(), ReadError> {
+        let head = |set| Head::read(store, self.number, set);
+        self.parity = stored_parity(&head(Set::Authority)?, &head(Set::Content)?);
+        Ok(())
     }
 
     /// Whether a record stands here, durable or on its way.
-    pub(crate) fn knows(&self, id: &RecordId) -> bool {
-        self.pending.contains_key(id) || self.is_stored(id)
+    pub(crate) fn knows(&self, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
+        Ok(self.pending.contains_key(id)
+            || self.has(Set::Content, id, store)?
+            || self.has(Set::Authority, id, store)?)
     }
 
-    /// Whether a record is durable.
-    pub(crate) fn is_stored(&self, id: &RecordId) -> bool {
-        self.content.contains(id) || self.authority.contains(id)
+    /// Whether a record is durable in a set. A damaged one is: its place is taken.
+    fn has(&self, set: Set, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
+        match store.get(&layout::record(self.number, set, id)) {
+            Ok(found) => Ok(found.is_some()),
+            Err(ReadError::Corrupt(_)) => Ok(true),
+            Err(error) => Err(error),
+        }
     }
 
     /// The bytes of a durable record.
@@ -178,9 +134,8 @@ impl Space {
         store: &dyn Reader,
     ) -> Result<Option<Vec<u8>>, ReadError> {
         for set in [Set::Content, Set::Authority] {
-            let Ok(found) = self.stored(set).contains(id);
-            if found {
-                return store.get(&layout::record(self.number, set, id));
+            if let Some(bytes) = store.get(&layout::record(self.number, set, id))? {
+                return Ok(Some(bytes));
             }
         }
         Ok(None)
@@ -196,7 +151,7 @@ impl Space {
         match self.state.authorise(record) {
             Ok(()) => {}
             // What is here as content proves no right, and never will.
-            Err(Denial::Missing(ids)) if ids.iter().any(|id| self.knows(id)) => {
+            Err(Denial::Missing(ids)) if self.knows_any(&ids, store)? => {
                 return Ok(Verdict::Refuse(Refuse::Authority(Refusal::NotPermitted)));
             }
             Err(denial) => return Ok(denial.into()),
@@ -205,7 +160,12 @@ impl Space {
             return Ok(Verdict::Hold(Hold::Body));
         }
         let header = record.header();
-        let missing: Vec<_> = header.deps.iter().filter(|id| !self.knows(id)).copied().collect();
+        let mut missing = Vec::new();
+        for id in &header.deps {
+            if !self.knows(id, store)? {
+                missing.push(*id);
+            }
+        }
         if !missing.is_empty() {
             return Ok(Verdict::Hold(Hold::Dependency(missing)));
         }
@@ -214,7 +174,7 @@ impl Space {
             for dep in &header.deps {
                 if self.is_of_memory(dep, record, store)? {
                     own += 1;
-                } else if !self.is_authority(dep) {
+                } else if !self.is_authority(dep, store)? {
                     return Ok(Verdict::Refuse(Refuse::OtherMemory));
                 }
             }
@@ -225,9 +185,20 @@ impl Space {
         Ok(Verdict::Accept)
     }
 
-    fn is_authority(&self, id: &RecordId) -> bool {
-        self.authority.contains(id)
-            || self.pending.get(id).is_some_and(|record| record.set() == Set::Authority)
+    fn knows_any(&self, ids: &[RecordId], store: &dyn Reader) -> Result<bool, ReadError> {
+        for id in ids {
+            if self.knows(id, store)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    fn is_authority(&self, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
+        match self.pending.get(id) {
+            Some(record) => Ok(record.set() == Set::Authority),
+            None => self.has(Set::Authority, id, store),
+        }
     }
 
     fn is_of_memory(
@@ -269,7 +240,6 @@ impl Space {
             batch.put(layout::dirty(self.number, &memory, &id), Vec::new());
         }
         if !again {
-            batch.count(&id.hash());
             if header.kind == Kind::CHANGE && header.memory.is_none() {
                 self.tallies.memories += 1;
             }
@@ -290,27 +260,29 @@ impl Space {
     }
 
     /// Takes note that records of a batch are durable. Returns those that are new in the sets.
-    pub(crate) fn commit(&mut self, ids: &[RecordId]) -> Vec<VerifiedRecord> {
-        self.digest.take();
-        ids.iter()
-            .filter_map(|id| {
-                let record = self.pending.remove(id)?;
-                let header = record.header();
-                let place = layout::log(self.number, &header.key, &header.boot, header.seq);
-                if self.pending_places.get(&place) == Some(id) {
-                    self.pending_places.remove(&place);
-                }
-                self.set_mut(record.set()).insert(*id);
-                Some(record)
-            })
-            .collect()
+    pub(crate) fn commit(
+        &mut self,
+        admitted: Vec<(RecordId, Origin)>,
+        store: &dyn Reader,
+    ) -> Result<Vec<(VerifiedRecord, Origin)>, ReadError> {
+        self.refresh(store)?;
+        let take = |(id, origin): (RecordId, Origin)| {
+            let record = self.pending.remove(&id)?;
+            let header = record.header();
+            let place = layout::log(self.number, &header.key, &header.boot, header.seq);
+            if self.pending_places.get(&place) == Some(&id) {
+                self.pending_places.remove(&place);
+            }
+            Some((record, origin))
+        };
+        Ok(admitted.into_iter().filter_map(take).collect())
     }
 
-    /// Leaves a stored record that is damaged out of its set, so that it comes again.
-    pub(crate) fn forget(&mut self, id: &RecordId) {
-        self.digest.take();
-        self.content.remove(id);
-        self.authority.remove(id);
+    /// Removes a stored record that is damaged, so that it comes again.
+    pub(crate) fn forget(&self, id: &RecordId, batch: &mut Batch) {
+        for set in [Set::Authority, Set::Content] {
+            batch.delete(layout::record(self.number, set, id));
+        }
     }
 
     /// Whether the space's records travel by gossip: everyone may read it.
@@ -330,8 +302,10 @@ impl Space {
     }
 
     /// The latest time in the space.
-    pub(crate) fn last_time(&self) -> Option<Time> {
-        [&self.authority, &self.content].into_iter().filter_map(|set| set.last()).max()
+    pub(crate) fn last_time(&self, store: &dyn Reader) -> Result<Option<Time>, ReadError> {
+        let authority = self.stored(Set::Authority, store)?.last()?;
+        let content = self.stored(Set::Content, store)?.last()?;
+        Ok(authority.max(content).map(|id| id.time()))
     }
 
     /// The boot's next place in this node's own log.
@@ -343,4 +317,8 @@ impl Space {
     pub(crate) fn extend_log(&mut self, record: &VerifiedRecord) {
         self.log = OwnLog { seq: record.header().seq, last: Some(record.id()) };
     }
+}
+
+fn stored_parity(authority: &Head, content: &Head) -> Parity {
+    Parity { authority: authority.digest(), content: content.digest(), missing_bodies: 0 }
 }

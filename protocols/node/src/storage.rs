@@ -5,7 +5,10 @@
 //! published; what the core has handed over and not yet seen acknowledged is for the core to
 //! remember.
 
+use ocm_record::Set;
 use thiserror::Error;
+
+use crate::layout::SpaceNumber;
 
 /// A key: its first byte names what lies under it, integers in it are big-endian.
 pub type Key = Vec<u8>;
@@ -20,8 +23,6 @@ pub type Value = Vec<u8>;
 pub struct Batch {
     /// Key and new value, in order; `None` deletes the key, which need not exist.
     pub writes: Vec<(Key, Option<Value>)>,
-    /// The records that this batch adds to the store, counted and summed.
-    pub tally: Tally,
 }
 
 impl Batch {
@@ -41,15 +42,9 @@ impl Batch {
         self.writes.push((key.into(), None));
     }
 
-    /// Counts one record that this batch adds, by the 32-byte hash in its id.
-    pub fn count(&mut self, hash: &[u8; 32]) {
-        self.tally.add(&Tally { records: 1, digest: *hash });
-    }
-
     /// Adds everything in `later` after what is here.
     pub fn append(&mut self, later: Batch) {
         self.writes.extend(later.writes);
-        self.tally.add(&later.tally);
     }
 
     /// Whether there is nothing to write.
@@ -68,31 +63,6 @@ impl Batch {
     }
 }
 
-/// How many records, and the sum of their hashes: two stores that were given the same records in
-/// any order have equal tallies.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// Number of records.
-    pub records: u64,
-    /// Sum of the 32-byte hashes of their ids, as little-endian integers modulo 2^256. It tells a
-    /// damaged store from a whole one; it is no proof against someone who chooses the records.
-    pub digest: [u8; 32],
-}
-
-impl Tally {
-    /// Adds `other` to this tally.
-    pub fn add(&mut self, other: &Tally) {
-        self.records = self.records.wrapping_add(other.records);
-        let mut carry = 0u16;
-        for (mine, theirs) in self.digest.iter_mut().zip(other.digest) {
-            let sum = u16::from(*mine) + u16::from(theirs) + carry;
-            let [low, high] = sum.to_le_bytes();
-            *mine = low;
-            carry = u16::from(high);
-        }
-    }
-}
-
 /// Why a read failed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ReadError {
@@ -104,6 +74,17 @@ pub enum ReadError {
     /// again from a peer, and go on.
     #[error("the store is damaged at what was read: {0}")]
     Corrupt(String),
+    /// A set of a space is damaged, and can be made again from the records: delete its head, stop,
+    /// and start again.
+    #[error("the {set:?} set of space number {} cannot be read: {cause}", .space.0)]
+    Set {
+        /// The space.
+        space: SpaceNumber,
+        /// Which of its sets.
+        set: Set,
+        /// What is wrong.
+        cause: String,
+    },
 }
 
 /// The read side of a store.
@@ -142,36 +123,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn tally_carries_over_every_byte_and_ignores_order() {
-        let mut low = [0xff; 32];
-        low[31] = 0;
-        let mut one = [0; 32];
-        one[0] = 1;
-        let (a, b) = (Tally { records: 2, digest: low }, Tally { records: 3, digest: one });
-        let mut ab = a;
-        ab.add(&b);
-        let mut ba = b;
-        ba.add(&a);
-        assert_eq!(ab, ba);
-        let mut expected = [0; 32];
-        expected[31] = 1;
-        assert_eq!(ab, Tally { records: 5, digest: expected });
-        let mut wrapped = Tally { records: 0, digest: [0xff; 32] };
-        wrapped.add(&b);
-        assert_eq!(wrapped.digest, [0; 32]);
-    }
-
-    #[test]
-    fn a_batch_knows_its_size_and_sums_its_parts() {
+    fn a_batch_knows_its_size() {
         let mut first = Batch::new();
         assert!(first.is_empty());
         first.put(*b"key", *b"value");
-        first.count(&[1; 32]);
         let mut second = Batch::new();
         second.delete(*b"gone");
-        second.count(&[2; 32]);
         first.append(second);
         assert_eq!((first.len(), first.bytes()), (2, 12));
-        assert_eq!(first.tally, Tally { records: 2, digest: [3; 32] });
     }
 }

@@ -49,8 +49,9 @@ impl Rig {
         };
         let (peer, did) =
             (PeerId::new(identity.peer.public()), Did::from(identity.author.public()));
-        let (node, _) = Node::open(identity, Settings::default(), [who; 32], NOW, &disk).unwrap();
-        Self {
+        let (node, first) =
+            Node::open(identity, Settings::default(), [who; 32], NOW, &disk).unwrap();
+        let mut rig = Self {
             node,
             disk,
             peer,
@@ -63,11 +64,18 @@ impl Rig {
             judged: Vec::new(),
             replies: Vec::new(),
             events: Vec::new(),
-        }
+        };
+        rig.carry_out(NOW, first);
+        rig
     }
 
     fn give(&mut self, now: u64, input: Input) {
-        for output in self.node.handle(input, now, &self.disk).unwrap() {
+        let outputs = self.node.handle(input, now, &self.disk).unwrap();
+        self.carry_out(now, outputs);
+    }
+
+    fn carry_out(&mut self, now: u64, outputs: Vec<Output>) {
+        for output in outputs {
             match output {
                 Output::Commit { batch, writes } => self.disk.submit(batch, writes),
                 Output::Verify { job, records } => self.jobs.push((job, records)),

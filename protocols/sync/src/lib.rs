@@ -5,7 +5,7 @@
 //! source of randomness.
 //!
 //! ```text
-//! OrderedSet ◀── SumTree            ids in order, the sum of any range in O(log n)
+//! OrderedSet ◀── Tree, SumTree      ids in order, the sum of any range in O(log n)
 //!     ▲
 //!     ├── Initiator / respond       which ids each side lacks, in bytes that follow the difference
 //!     │        ▲
@@ -36,7 +36,9 @@ pub use reconcile::{Initiator, ReconcileError, Step, WireError, respond};
 pub use session::{Action, Admitted, Failure, Outcome, Replica, Session, SetOutcome};
 pub use set::{OrderedSet, Span, Sum};
 pub use tag::{PEER_ID_LEN, PaddedTags, SpaceTag, pad_tags, space_tag};
-pub use tree::{PastTheEnd, SumTree};
+pub use tree::{
+    Changes, Child, Node, NodeNumber, Nodes, PastTheEnd, Root, SumTree, Tree, TreeError, Update,
+};
 
 /// Limits of the federation protocol (`protocols/README.md`, section 9). What is past one is
 /// refused when it is read and never written.

@@ -15,16 +15,19 @@ use crate::tag::SpaceTag;
 /// What a session reads of this node's replica of the space.
 pub trait Replica {
     /// The sort of set.
-    type Set: OrderedSet + ?Sized;
+    type Set: OrderedSet;
 
     /// One of the two sets, as stored.
-    fn set(&self, set: Set) -> &Self::Set;
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    fn set(&self, set: Set) -> Result<Self::Set, Error<Self>>;
 
     /// What is stored, digested.
     ///
     /// # Errors
     /// When the replica cannot be read.
-    fn parity(&self) -> Result<Parity, <Self::Set as OrderedSet>::Error>;
+    fn parity(&self) -> Result<Parity, Error<Self>>;
 }
 
 /// The asking side of one run of anti-entropy, with one peer in one space: the authority set, then
@@ -200,6 +203,7 @@ pub enum Failure {
     OutOfTurn,
 }
 
+/// Why a replica cannot be read.
 type Error<R> = <<R as Replica>::Set as OrderedSet>::Error;
 
 impl Session {
@@ -337,7 +341,7 @@ impl Session {
     }
 
     fn begin_set<R: Replica>(&mut self, set: Set, replica: &R) -> Result<Action, Error<R>> {
-        let (initiator, message) = Initiator::start(replica.set(set), limits::FRAME_BYTES)?;
+        let (initiator, message) = Initiator::start(&replica.set(set)?, limits::FRAME_BYTES)?;
         self.set = set;
         self.initiator = Some(initiator);
         Ok(self.ask_round(message))
@@ -357,11 +361,12 @@ impl Session {
     /// the comparison.
     fn go_on<R: Replica>(&mut self, replica: &R) -> Result<Action, Error<R>> {
         let mut asked = Vec::new();
+        let ours = replica.set(self.set)?;
         while asked.len() < limits::PAGE_RECORDS
             && let Some(id) = self.need.pop_front()
         {
             // It may have come by gossip, or from another peer.
-            if !replica.set(self.set).contains(&id)? {
+            if !ours.contains(&id)? {
                 asked.push(id);
             }
         }
@@ -389,10 +394,11 @@ impl Session {
 
     fn take_round<R: Replica>(&mut self, message: &[u8], replica: &R) -> Result<Action, Error<R>> {
         let Some(initiator) = &self.initiator else { return Ok(self.fail(Failure::OutOfTurn)) };
-        match initiator.step(replica.set(self.set), message) {
+        let ours = replica.set(self.set)?;
+        match initiator.step(&ours, message) {
             Ok(step) => {
                 // An honest peer may be found to lack a record again where a frame was cut short.
-                let len = replica.set(self.set).len()?;
+                let len = ours.len()?;
                 let tally = self.tally();
                 tally.lacking += step.have.len() as u64;
                 let lacking = tally.lacking;

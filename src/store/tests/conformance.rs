@@ -116,7 +116,8 @@ fn store_suite(reopen: Reopen<'_>) {
     assert_eq!(rig.commit(Batch::new()).unwrap(), last, "an empty batch commits nothing");
     assert_eq!(rig.store.waiting(), 0);
     assert_eq!(records(&reader), (0..300).collect::<Vec<_>>());
-    let newest = reader.scan_back(&[1], &[2], 2).unwrap();
+    let (from, to) = layout::all_records();
+    let newest = reader.scan_back(&from, &to, 2).unwrap();
     assert_eq!(
         newest.iter().map(|(key, _)| key.clone()).collect::<Vec<_>>(),
         [record_key(299), record_key(298)]
@@ -138,9 +139,11 @@ fn store_suite(reopen: Reopen<'_>) {
     let mut delete = Batch::new();
     delete.delete(record_key(7));
     assert_eq!(rig.commit(delete).unwrap(), last + 1);
+    let entries = reader.scan(&[1], &[255], usize::MAX).unwrap().len() as u64;
+    assert_eq!(sets::total(&reader).unwrap().count, 299, "the set follows the records");
     let frontier = rig.store.close().unwrap();
-    assert_eq!((frontier.commit, frontier.records.records), (last + 1, 300));
-    assert_eq!(frontier.entries.records, 300, "299 records and the shared entry");
+    assert_eq!((frontier.commit, frontier.records.count), (last + 1, 299));
+    assert_eq!(frontier.entries.count, entries, "records, the shared entry, and the set");
     assert_eq!(rig.store.close(), Err(CloseError::Closed));
     assert_eq!(rig.submit(record(1, 9)).unwrap_err(), SubmitError::Closed);
     assert!(reader.get(&record_key(1)).is_err());
@@ -246,7 +249,8 @@ fn nothing_is_seen_or_acknowledged_before_its_flush_and_waiting_batches_share_th
     rig.store.close().unwrap();
     let commits = seen.0.lock().unwrap();
     let shape: Vec<_> = commits.iter().map(|c| (c.number, c.batches, c.writes)).collect();
-    assert_eq!(shape, [(1, 1, 2), (2, 5, 6)]);
+    // Records and the entry that they share; the set's head and its one node.
+    assert_eq!(shape, [(1, 1, 2 + 2), (2, 5, 6 + 2)]);
     assert!(commits.iter().all(|c| c.flush <= c.commit));
 }
 

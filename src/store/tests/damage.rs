@@ -59,8 +59,7 @@ fn judge(directory: &Path, what: &str, outcomes: &mut Outcomes) {
             Err(error) => panic!("{what}: record {n} was not read at open: {error}"),
         }
     }
-    let found = reader.scan(&[1], &[2], usize::MAX).unwrap();
-    assert_eq!(found.len() as u64, RECORDS, "{what}: a scan is silently shorter");
+    assert_eq!(records(&reader).len() as u64, RECORDS, "{what}: a scan is silently shorter");
     outcomes.intact += 1;
 }
 

@@ -88,7 +88,7 @@ fn a_killed_process_loses_nothing_acknowledged() {
         assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>(), "in order, without a hole");
         let newest = reader.get(b"\x02newest").unwrap().unwrap();
         assert_eq!(newest, (found.len() as u64 - 1).to_be_bytes(), "no half batch");
-        assert_eq!(opened.frontier.records.records, found.len() as u64);
+        assert_eq!(opened.frontier.records.count, found.len() as u64);
         for n in found {
             assert_eq!(reader.get(&record_key(n)).unwrap().unwrap(), body(n, 700));
         }

@@ -1,5 +1,7 @@
 //! What is missing at open, and `--accept-loss`.
 
+use ocm_node::storage::{Key, Value};
+
 use super::super::frontier::summary_key;
 use super::*;
 
@@ -29,13 +31,13 @@ fn refused_then_accepted(
     assert!(error.to_string().contains("--accept-loss"), "{error}");
     let accepting = OpenOptions { accept_loss: true, ..OpenOptions::default() };
     let opened = open_memory(disk, place, accepting).unwrap();
-    assert_eq!(opened.repairs.len(), 1, "{:?}", opened.repairs);
-    let before = opened.frontier;
+    let sets = opened.repairs.iter().filter(|repair| repair.contains("sets were made again"));
+    assert_eq!(opened.repairs.len(), 1 + sets.count(), "{:?}", opened.repairs);
     let mut rig = Rig::new(opened);
-    assert_eq!(rig.commit(record(1000, 20)).unwrap(), before.commit + 1);
+    let commit = rig.commit(record(1000, 20)).unwrap();
     rig.store.close().unwrap();
     let opened = open_memory(disk, place, OpenOptions::default()).unwrap();
-    assert_eq!(opened.frontier.commit, before.commit + 1);
+    assert_eq!(opened.frontier.commit, commit);
     assert!(opened.store.reader().get(&record_key(1000)).unwrap().is_some());
 }
 
@@ -87,7 +89,7 @@ fn an_entry_that_vanished_or_changed_inside_is_noticed_by_the_audit() {
     let lax = OpenOptions { audit: false, ..OpenOptions::default() };
     drop(open_memory(&disk, &place, lax).unwrap());
     refused_then_accepted(&disk, &place, |error| {
-        matches!(error, FrontierError::Incomplete { found: 5, expected: 6 })
+        matches!(error, FrontierError::Incomplete { found: 7, expected: 8 })
     });
 
     let (disk, place) = filled(5);
@@ -99,8 +101,71 @@ fn an_entry_that_vanished_or_changed_inside_is_noticed_by_the_audit() {
     engine.flush().unwrap();
     refused_then_accepted(&disk, &place, |error| {
         error.to_string().contains("not as they were written")
-            && matches!(error, FrontierError::Incomplete { found: 6, expected: 6 })
+            && matches!(error, FrontierError::Incomplete { found: 8, expected: 8 })
     });
+}
+
+/// What is done to a store, in words and in deed.
+type Spoil<'a> = (&'static str, &'a dyn Fn(&MemoryBackend));
+
+/// The sets are made again when their entries are gone, damaged, or of other records.
+#[test]
+fn sets_that_do_not_fit_the_records_are_made_again() {
+    let (space, set) = (SpaceNumber(1), Set::Content);
+    let spoil: [Spoil<'_>; 4] = [
+        ("a missing head", &|engine| alter(engine, layout::set_head(space, set), None)),
+        ("a damaged head", &|engine| alter(engine, layout::set_head(space, set), Some(vec![7]))),
+        ("a head of other records", &|engine| {
+            let empty = MemoryBackend::open(filled(3).0);
+            let head = empty.get(&layout::set_head(space, set)).unwrap();
+            alter(engine, layout::set_head(space, set), head);
+        }),
+        ("nothing left", &|engine| {
+            alter(engine, layout::set_head(space, set), None);
+            for number in 0..40 {
+                alter(engine, layout::set_node(space, set, number), None);
+            }
+        }),
+    ];
+    let lax = OpenOptions { audit: false, ..OpenOptions::default() };
+    for (what, spoil) in spoil {
+        let (disk, place) = filled(700);
+        let expected = sets::total(&open_memory(&disk, &place, lax).unwrap().store.reader());
+        spoil(&MemoryBackend::open(disk.clone()));
+        let opened = open_memory(&disk, &place, lax).unwrap();
+        assert_eq!(opened.repairs, ["the sets were made again from 700 records"], "{what}");
+        let reader = opened.store.reader();
+        assert_eq!(sets::total(&reader), expected, "{what}");
+        assert_eq!(records(&reader), (0..700).collect::<Vec<_>>());
+        drop(opened);
+        let again = open_memory(&disk, &place, lax).unwrap();
+        assert!(again.repairs.is_empty(), "{what}: {:?}", again.repairs);
+    }
+}
+
+/// A set that cannot be read when it is to be changed ends the process; the next start mends it.
+#[test]
+fn a_damaged_node_ends_the_process_and_is_made_again() {
+    let (disk, place) = filled(700);
+    let lax = OpenOptions { audit: false, ..OpenOptions::default() };
+    for number in 0..40 {
+        let node = layout::set_node(SpaceNumber(1), Set::Content, number);
+        alter(&MemoryBackend::open(disk.clone()), node, None);
+    }
+    let mut rig = Rig::new(open_memory(&disk, &place, lax).unwrap());
+    let poisoned = rig.commit(record(700, 20)).unwrap_err();
+    assert!(poisoned.to_string().contains("made again at the next start"), "{poisoned}");
+    drop(rig);
+    let opened = open_memory(&disk, &place, lax).unwrap();
+    assert_eq!(opened.repairs, ["the sets were made again from 700 records"]);
+    let mut rig = Rig::new(opened);
+    rig.commit(record(700, 20)).unwrap();
+    assert_eq!(sets::total(&rig.store.reader()).unwrap().count, 701);
+}
+
+fn alter(engine: &MemoryBackend, key: Key, value: Option<Value>) {
+    engine.apply(&Batch { writes: vec![(key, value)] }).unwrap();
+    engine.flush().unwrap();
 }
 
 #[test]

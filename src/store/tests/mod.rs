@@ -9,7 +9,9 @@ mod loss;
 use std::path::Path;
 use std::sync::Arc;
 
+use ocm_node::layout::{self, SpaceNumber};
 use ocm_node::storage::{Batch, Reader};
+use ocm_record::{RecordId, Set, Time};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::memory::{MemoryBackend, MemoryDisk};
@@ -48,12 +50,11 @@ pub(super) fn record(n: u64, bytes: usize) -> Batch {
     let mut batch = Batch::new();
     batch.put(record_key(n), body(n, bytes));
     batch.put(*b"\x02newest", n.to_be_bytes());
-    batch.count(&[n as u8; 32]);
     batch
 }
 
 pub(super) fn record_key(n: u64) -> Vec<u8> {
-    [&[1][..], &n.to_be_bytes()].concat()
+    layout::record(SpaceNumber(1), Set::Content, &RecordId::from_parts(Time(n), [n as u8; 32]))
 }
 
 /// Bytes that do not compress and that tell their number.
@@ -88,6 +89,7 @@ pub(super) fn open_memory(
 
 /// All records that a reader sees, in order.
 pub(super) fn records(reader: &StoreReader) -> Vec<u64> {
-    let found = reader.scan(&[1], &[2], usize::MAX).unwrap();
-    found.iter().map(|(key, _)| u64::from_be_bytes(key[1..].try_into().unwrap())).collect()
+    let (from, to) = layout::all_records();
+    let found = reader.scan(&from, &to, usize::MAX).unwrap();
+    found.iter().map(|(key, _)| layout::last_id(key).unwrap().time().0).collect()
 }

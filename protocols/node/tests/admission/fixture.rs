@@ -40,7 +40,8 @@ pub(crate) struct Disk(pub(crate) BTreeMap<Key, Value>);
 
 impl Disk {
     pub(crate) fn write(&mut self, batch: Batch) {
-        for (key, value) in batch.writes {
+        let sets = ocm_node::sets::follow(&batch.writes, self).unwrap();
+        for (key, value) in batch.writes.into_iter().chain(sets) {
             match value {
                 Some(value) => self.0.insert(key, value),
                 None => self.0.remove(&key),

@@ -2,26 +2,31 @@
 
 use std::collections::VecDeque;
 
+use ocm_node::storage::Batch;
 use ocm_node::{BatchId, Command, Event, GossipVerdict, Input, Output, Verdict};
 use ocm_record::{SpaceId, verify_batch};
 use ocm_sync::{PushVerdict, Request, Response};
 
 use crate::fixture::*;
 
-/// Takes the commits out of what a node does: their batches, written but not acknowledged.
-fn write(host: &mut Host, out: Vec<Output>) -> (Vec<BatchId>, Vec<Output>) {
+/// Takes the commits out of what a node does. They are on their way, and nothing of them is on the
+/// disk.
+fn commits(out: Vec<Output>) -> (Vec<(BatchId, Batch)>, Vec<Output>) {
     let mut batches = Vec::new();
     let mut rest = Vec::new();
     for out in out {
         match out {
-            Output::Commit { batch, writes } => {
-                host.disk.write(writes);
-                batches.push(batch);
-            }
+            Output::Commit { batch, writes } => batches.push((batch, writes)),
             other => rest.push(other),
         }
     }
     (batches, rest)
+}
+
+/// Makes a batch durable, and says so.
+fn commit(host: &mut Host, (batch, writes): (BatchId, Batch)) -> Vec<Output> {
+    host.disk.write(writes);
+    host.tell_slowly(Input::Committed(batch))
 }
 
 /// Whether any of this tells someone that a record stands.
@@ -49,17 +54,14 @@ fn a_reply_follows_its_commit() {
     let mut open = VecDeque::new();
     for ticket in 1..=3 {
         let command = change(scribe.space);
-        let (batches, out) = {
-            let out = host.tell_slowly(Input::Command { ticket, command });
-            write(&mut host, out)
-        };
+        let (batches, out) = commits(host.tell_slowly(Input::Command { ticket, command }));
         assert!(!tells(&out), "{out:?}");
         open.push_back((batches, ticket));
     }
     assert_eq!(host.space(scribe.space).parity.content.count, 0, "nothing is durable yet");
-    while let Some((batches, expected)) = open.pop_front() {
-        let [batch] = batches[..] else { panic!("one commit for each command") };
-        let out = host.tell_slowly(Input::Committed(batch));
+    while let Some((mut batches, expected)) = open.pop_front() {
+        assert_eq!(batches.len(), 1, "one commit for each command");
+        let out = commit(&mut host, batches.remove(0));
         let replied: Vec<_> = out
             .iter()
             .filter_map(|out| match out {
@@ -87,13 +89,15 @@ fn the_answer_on_a_duplicate_waits_for_the_first() {
             let Output::Verify { job, records } = out.remove(at) else { panic!() };
             out.extend(host.tell_slowly(Input::Verified { job, results: verify_batch(records) }));
         }
-        write(host, out)
+        commits(out)
     };
-    let (batches, out) = import(&mut host, 1);
+    let (mut batches, out) = import(&mut host, 1);
     assert!(!tells(&out));
     let (none, out) = import(&mut host, 2);
     assert!(none.is_empty() && !tells(&out), "the first is still on its way: {out:?}");
-    let out = host.tell_slowly(Input::Committed(batches[0]));
+    let first = batches.remove(0);
+    let name = first.0;
+    let out = commit(&mut host, first);
     let replies: Vec<_> = out
         .iter()
         .filter_map(|out| match out {
@@ -105,7 +109,7 @@ fn the_answer_on_a_duplicate_waits_for_the_first() {
         .collect();
     assert_eq!(replies, [(1, Verdict::Accept), (2, Verdict::Duplicate)]);
     // Another batch acknowledged twice, or one that never was, says nothing again.
-    assert!(host.tell_slowly(Input::Committed(batches[0])).is_empty());
+    assert!(host.tell_slowly(Input::Committed(name)).is_empty());
     assert!(host.tell_slowly(Input::Committed(1_000_000)).is_empty());
 }
 
@@ -123,11 +127,10 @@ fn what_is_not_durable_is_neither_served_nor_counted() {
     let Some(Output::Verify { job, records }) = out.into_iter().next() else { panic!() };
     let results = verify_batch(records);
     let out = host.tell_slowly(Input::Verified { job, results });
-    let (batches, out) = write(&mut host, out);
+    let (mut batches, out) = commits(out);
     assert!(!tells(&out), "{out:?}");
     let before = host.space(scribe.space).parity;
     assert_eq!(before.content.count, 0);
-    // The bytes lie on the disk already, and still nobody is told.
     let ids = vec![record.id()];
     let fetch = Request::Fetch { tag: peer.tag(scribe.space), ids: ids.clone() }.encode().unwrap();
     let asked = host.number();
@@ -136,7 +139,7 @@ fn what_is_not_durable_is_neither_served_nor_counted() {
         Response::Records(page) => assert_eq!((page.records.len(), page.absent), (0, ids)),
         other => panic!("{other:?}"),
     }
-    let out = host.tell_slowly(Input::Committed(batches[0]));
+    let out = commit(&mut host, batches.remove(0));
     let pushed = Response::decode(&answer(&out, channel).unwrap()).unwrap();
     assert_eq!(pushed, Response::Pushed { verdicts: vec![PushVerdict::Accept] });
     assert_eq!(host.space(scribe.space).parity.content.count, 1);
@@ -152,11 +155,11 @@ fn only_the_verdict_of_gossip_comes_before() {
     let record = scribe.start(OWNER, &[]);
     let (peer, space, bytes) = (peer.id, scribe.space, record.encode());
     let out = host.tell_slowly(Input::Gossip { peer, message: 5, space, bytes });
-    let (batches, out) = write(&mut host, out);
+    let (mut batches, out) = commits(out);
     let [Output::Judge { message: 5, gossip: GossipVerdict::Accept }] = out[..] else {
         panic!("{out:?}")
     };
-    let out = host.tell_slowly(Input::Committed(batches[0]));
+    let out = commit(&mut host, batches.remove(0));
     assert!(out.iter().any(|out| matches!(out, Output::Event(Event::Record { .. }))));
     assert!(!out.iter().any(|out| matches!(out, Output::Publish { .. })), "gossip passes it on");
 }

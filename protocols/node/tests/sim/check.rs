@@ -238,8 +238,8 @@ pub(crate) fn at_the_end(world: &mut World) {
         let site = &world.sites[at];
         limits_hold(site);
         nothing_promised_is_missing(site, at);
-        let (counted, found) = site.disk.tallies();
-        assert_eq!(counted, found, "node {at} counted what it stored");
+        let (sets, records) = site.disk.sums();
+        assert_eq!(sets, records, "the sets of node {at} hold what it stored");
         let late = |channel: &&Channel| channel.since + ANSWER_WITHIN < world.now;
         assert_eq!(
             site.channels.values().filter(late).count(),

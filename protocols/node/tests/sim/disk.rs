@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use ocm_node::BatchId;
 use ocm_node::layout::{self, SpaceEntry, SpaceNumber};
-use ocm_node::storage::{Batch, Key, ReadError, Reader, Tally, Value};
+use ocm_node::storage::{Batch, Key, ReadError, Reader, Value};
 use ocm_record::{RecordId, Set, SpaceId};
+use ocm_sync::Sum;
 
 /// What was flushed, and the batches on their way in their order.
 #[derive(Default)]
 pub(crate) struct Disk {
     durable: BTreeMap<Key, Value>,
     queue: VecDeque<(BatchId, Batch)>,
-    tally: Tally,
 }
 
 impl Disk {
@@ -27,10 +27,11 @@ impl Disk {
     /// Makes the oldest batches durable. Gives their names and the records that they wrote.
     pub(crate) fn flush(&mut self, batches: usize) -> (Vec<BatchId>, Vec<(Key, Value)>) {
         let (mut names, mut records) = (Vec::new(), Vec::new());
-        for (name, batch) in self.queue.drain(..batches.min(self.queue.len())) {
+        for _ in 0..batches.min(self.queue.len()) {
+            let Some((name, batch)) = self.queue.pop_front() else { break };
             names.push(name);
-            self.tally.add(&batch.tally);
-            for (key, value) in batch.writes {
+            let sets = ocm_node::sets::follow(&batch.writes, self).unwrap();
+            for (key, value) in batch.writes.into_iter().chain(sets) {
                 match value {
                     Some(value) => {
                         if key[0] == b'r' {
@@ -39,8 +40,11 @@ impl Disk {
                         self.durable.insert(key, value);
                     }
                     None => {
-                        assert!(key[0] != b'r', "nothing deletes a record");
-                        self.durable.remove(&key);
+                        let before = self.durable.remove(&key);
+                        if let (Some(bytes), Some((_, _, id))) = (before, layout::record_of(&key)) {
+                            let whole = ocm_node::view::read_verified(&bytes, &id).is_ok();
+                            assert!(!whole, "nothing deletes a record but a damaged one");
+                        }
                     }
                 }
             }
@@ -92,14 +96,12 @@ impl Disk {
         self.durable.contains_key(key)
     }
 
-    /// What the batches counted, and what is there.
-    pub(crate) fn tallies(&self) -> (Tally, Tally) {
-        let mut found = Tally::default();
-        for key in self.durable.range(vec![b'r']..vec![b's']).map(|(key, _)| key) {
-            let digest = layout::last_id(key).unwrap().hash();
-            found.add(&Tally { records: 1, digest });
-        }
-        (self.tally, found)
+    /// The sum of the sets, and of the records that are there.
+    pub(crate) fn sums(&self) -> (Sum, Sum) {
+        let records = self.durable.range(vec![b'r']..vec![b's']).map(|(key, _)| key);
+        let found = records.map(|key| Sum::of(&layout::last_id(key).unwrap()));
+        let found = found.fold(Sum::EMPTY, |sum, one| sum.plus(&one));
+        (ocm_node::sets::total(self).unwrap(), found)
     }
 
     fn range(&self, from: &[u8], to: &[u8]) -> impl DoubleEndedIterator<Item = (Key, Value)> {

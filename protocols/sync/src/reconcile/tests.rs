@@ -1,12 +1,11 @@
 use std::collections::BTreeSet;
-use std::convert::Infallible;
 
 use negentropy::{Id, Negentropy, NegentropyStorageVector};
 use proptest::prelude::*;
 use sha2::{Digest, Sha256};
 
 use super::*;
-use crate::tree::SumTree;
+use crate::tree::{SumTree, TreeError};
 
 /// A record's id at a time, with a hash as random as real ones.
 fn id(time: u64, n: u64) -> RecordId {
@@ -331,6 +330,6 @@ fn a_set_that_cannot_be_read_is_not_the_peers_fault() {
     assert_eq!(Initiator::start(&Broken, 4096).err(), Some(IsBroken));
     let (_, message) = Initiator::start::<SumTree>(&SumTree::new(), 4096).unwrap();
     assert_eq!(respond(&Broken, &message, 4096), Err(ReconcileError::Set(IsBroken)));
-    let malformed: Result<_, ReconcileError<Infallible>> = respond(&SumTree::new(), &[1], 4096);
+    let malformed: Result<_, ReconcileError<TreeError>> = respond(&SumTree::new(), &[1], 4096);
     assert_eq!(malformed, Err(ReconcileError::Wire(WireError::Form(1))));
 }

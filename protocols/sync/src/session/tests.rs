@@ -1,5 +1,4 @@
 use std::collections::BTreeMap;
-use std::convert::Infallible;
 
 use ocm_record::{Boot, Draft, Kind, SigningKey, SpaceId, Time};
 use proptest::prelude::*;
@@ -10,7 +9,7 @@ use crate::lthash::SetHash;
 use crate::parity::SetDigest;
 use crate::reconcile::respond;
 use crate::set::{OrderedSet, Span};
-use crate::tree::SumTree;
+use crate::tree::{SumTree, TreeError};
 
 const TAG: SpaceTag = [3; 32];
 
@@ -42,13 +41,13 @@ struct Node {
 
 impl Replica for Node {
     type Set = SumTree;
-    fn set(&self, set: Set) -> &SumTree {
-        match set {
-            Set::Authority => &self.authority,
-            Set::Content => &self.content,
-        }
+    fn set(&self, set: Set) -> Result<SumTree, TreeError> {
+        Ok(match set {
+            Set::Authority => self.authority.clone(),
+            Set::Content => self.content.clone(),
+        })
     }
-    fn parity(&self) -> Result<Parity, Infallible> {
+    fn parity(&self) -> Result<Parity, TreeError> {
         let digest = |set: &SumTree| {
             let mut hash = SetHash::new();
             set.iter().for_each(|id| hash.add(&id));
@@ -75,14 +74,15 @@ impl Node {
     }
 
     fn page(&self, ids: &[RecordId]) -> Page {
-        Page::fill(ids, |id| Ok::<_, Infallible>(self.records.get(id).cloned())).unwrap()
+        Page::fill(ids, |id| Ok::<_, TreeError>(self.records.get(id).cloned())).unwrap()
     }
 
     /// The honest responder.
     fn answer(&mut self, request: Request) -> Response {
         match request {
             Request::Reconcile { set, message, .. } => {
-                let message = respond(self.set(set), &message, limits::FRAME_BYTES).unwrap();
+                let message =
+                    respond(&self.set(set).unwrap(), &message, limits::FRAME_BYTES).unwrap();
                 Response::Reconcile { message: ByteBuf::from(message) }
             }
             Request::Fetch { ids, .. } => Response::Records(self.page(&ids)),
