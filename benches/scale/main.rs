@@ -1,0 +1,29 @@
+//! What a federation of a million records costs, beside what it could cost at least.
+//!
+//! ```text
+//! cargo bench --bench scale                 every row of the table
+//! cargo bench --bench scale -- transfer     the rows whose names contain a word
+//! ```
+//!
+//! Rows that speak of memory or of two nodes run in processes of their own: this program again,
+//! told by its first argument what to be. Nothing but loopback is used.
+
+mod fill;
+mod floor;
+mod process;
+mod table;
+mod transfer;
+
+use table::Table;
+
+fn main() {
+    let mut args: Vec<String> = std::env::args().skip(1).filter(|arg| arg != "--bench").collect();
+    if args.first().is_some_and(|arg| arg == process::CHILD) {
+        args.remove(0);
+        process::be(&args);
+        return;
+    }
+    let mut table = Table::new(args);
+    transfer::rows(&mut table);
+    std::process::exit(i32::from(!table.print()));
+}

@@ -1,0 +1,38 @@
+//! The table: each row with its reference, its figure, its goal, and whether it holds.
+
+/// The rows so far.
+pub(crate) struct Table {
+    wanted: Vec<String>,
+    rows: Vec<[String; 4]>,
+    holds: bool,
+}
+
+impl Table {
+    /// A table of the rows whose names contain one of these words; of all rows without one.
+    pub(crate) fn new(wanted: Vec<String>) -> Self {
+        Self { wanted, rows: Vec::new(), holds: true }
+    }
+
+    pub(crate) fn wants(&self, name: &str) -> bool {
+        self.wanted.is_empty() || self.wanted.iter().any(|word| name.contains(word.as_str()))
+    }
+
+    /// Adds a row. `holds` is whether the goal is reached.
+    pub(crate) fn row(&mut self, what: &str, reference: &str, figure: &str, goal: &str, holds: bool) {
+        let mark = if holds { "yes" } else { "**no**" };
+        eprintln!("{what}: {figure} (reference: {reference}; goal: {goal}): {mark}");
+        self.holds &= holds;
+        let goal = format!("{goal} | {mark}");
+        self.rows.push([what.into(), reference.into(), figure.into(), goal]);
+    }
+
+    /// Prints all rows; whether every goal is reached.
+    pub(crate) fn print(&self) -> bool {
+        println!("| what | reference | figure | goal | holds |");
+        println!("|---|---|---|---|---|");
+        for row in &self.rows {
+            println!("| {} |", row.join(" | "));
+        }
+        self.holds
+    }
+}

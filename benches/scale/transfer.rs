@@ -1,0 +1,169 @@
+//! A fresh node receives a whole space from another.
+
+use std::path::Path;
+use std::time::Instant;
+
+use ocm::config::{Config, Environment, Overrides};
+use ocm::handle::Handle;
+use ocm::runtime::{NodeFlags, Running};
+use ocm_node::{Command, Reply, Verdict};
+use ocm_record::{Did, SpaceId};
+use ocm_space::{Access, Grant, Policy, Role};
+use tempfile::TempDir;
+
+use crate::fill::{self, Log};
+use crate::floor;
+use crate::process::{Part, disk, say, wait_for_the_end};
+use crate::table::Table;
+
+/// Records of one import.
+const IMPORT: usize = 1000;
+
+fn config(dir: &Path, seeds: &str, online: bool) -> Config {
+    let flags = Overrides::new()
+        .set("data_dir", dir.to_str().unwrap())
+        .set("network.enable_network_calls", if online { "true" } else { "false" })
+        .set("network.port", "0")
+        .set("network.bind_address", "127.0.0.1")
+        .set("network.mdns", "false")
+        .set("network.beacon", "false")
+        .set("network.quic", "false")
+        .set("network.seed_peers", seeds)
+        .set("api.listen", "127.0.0.1:0");
+    let none: [(&str, &str); 0] = [];
+    Config::load(&flags, &Environment::from_iter(none)).unwrap().config
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
+}
+
+/// Fills a node's directory with a space of so many memories.
+fn fill(dir: &Path, count: usize) -> SpaceId {
+    runtime().block_on(async {
+        let node =
+            Running::start(&config(dir, "", false), NodeFlags::default()).await.unwrap();
+        let handle = node.handle();
+        let policy = Policy { write: Access::Members, read: Access::Open };
+        let command = Command::CreateSpace { name: "scale".into(), policy };
+        let Reply::Space(space) = tell(handle, command).await else { panic!() };
+        let to = Did::from(fill::author().public());
+        let grant = Grant { to, role: Role::Writer, key: None, kinds: None, expires: None };
+        let Reply::Record { id, .. } = tell(handle, Command::Grant { space, grant }).await else {
+            panic!()
+        };
+        let mut log = Log::new(space, vec![id]);
+        let mut left = count;
+        while left > 0 {
+            let records: Vec<_> =
+                log.by_ref().take(IMPORT.min(left)).map(|record| record.encode()).collect();
+            left -= records.len();
+            match tell(handle, Command::Import { records }).await {
+                Reply::Imported(verdicts) => {
+                    assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Accept));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        node.stop().await.unwrap();
+        space
+    })
+}
+
+async fn tell(handle: &Handle, command: Command) -> Reply {
+    handle.command(command).await.unwrap().unwrap()
+}
+
+/// A process that serves what lies in a directory.
+pub(crate) fn serve(dir: &Path) {
+    runtime().block_on(async {
+        let node = Running::start(&config(dir, "", true), NodeFlags::default()).await.unwrap();
+        let mut status = node.handle().watch();
+        let listens = |status: &std::sync::Arc<ocm::handle::Status>| !status.network.listen.is_empty();
+        let listen = status.wait_for(listens).await.unwrap().network.listen[0].clone();
+        say(&format!("{listen}/p2p/{}", node.peer));
+        tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
+        node.stop().await.unwrap();
+    });
+}
+
+/// A process that knows nothing yet, and receives a space.
+pub(crate) fn receive(dir: &Path, from: &str, space: SpaceId, count: u64) {
+    runtime().block_on(async {
+        let node = Running::start(&config(dir, from, true), NodeFlags::default()).await.unwrap();
+        let mut status = node.handle().watch();
+        let began = Instant::now();
+        tell(node.handle(), Command::Join { space }).await;
+        let whole = |status: &std::sync::Arc<ocm::handle::Status>| {
+            let held = status.core.spaces.iter().find(|held| held.id == space);
+            held.is_some_and(|held| held.parity.content.count == count)
+        };
+        status.wait_for(whole).await.unwrap();
+        say(&began.elapsed().as_secs_f64().to_string());
+        tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
+        node.stop().await.unwrap();
+    });
+}
+
+/// What one transfer took.
+pub(crate) struct Took {
+    pub(crate) seconds: f64,
+    pub(crate) receiver_mb: f64,
+    pub(crate) sender_mb: f64,
+    pub(crate) bytes_per_record: f64,
+}
+
+fn transfer(count: usize) -> Took {
+    let (full, fresh) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    let began = Instant::now();
+    let space = fill(full.path(), count);
+    eprintln!("filled with {count} records in {:.1} s", began.elapsed().as_secs_f64());
+    let mut sender = Part::start(&["serve", full.path().to_str().unwrap()]);
+    let address = sender.line();
+    let into = fresh.path().to_str().unwrap();
+    let mut receiver =
+        Part::start(&["receive", into, &address, &space.to_string(), &count.to_string()]);
+    let seconds: f64 = receiver.line().parse().unwrap();
+    let took = Took {
+        seconds,
+        receiver_mb: receiver.peak(),
+        sender_mb: sender.peak(),
+        bytes_per_record: disk(&fresh.path().join("store")) as f64 / count as f64,
+    };
+    receiver.end();
+    sender.end();
+    took
+}
+
+pub(crate) fn rows(table: &mut Table) {
+    let count = 100_000;
+    if !table.wants("transfer of 100,000") {
+        return;
+    }
+    let floor = floor::measure(count);
+    let took = transfer(count);
+    let rate = |took: &Took| count as f64 / took.seconds;
+    let share = rate(&took) / rate(&floor);
+    table.row(
+        "transfer of 100,000 records to a fresh node",
+        &format!("{:.0}/s", rate(&floor)),
+        &format!("{:.0}/s, {share:.2} of it", rate(&took)),
+        "0.75 of it",
+        share >= 0.75,
+    );
+    table.row(
+        "the same, receiver's peak memory",
+        &format!("{:.0} MB", floor.receiver_mb),
+        &format!("{:.0} MB (sender {:.0} MB)", took.receiver_mb, took.sender_mb),
+        "160 MB",
+        took.receiver_mb <= 160.0,
+    );
+    let share = took.bytes_per_record / floor.bytes_per_record;
+    table.row(
+        "the same, disk per record",
+        &format!("{:.0} bytes", floor.bytes_per_record),
+        &format!("{:.0} bytes, {share:.2} of it", took.bytes_per_record),
+        "1.5 of it",
+        share <= 1.5,
+    );
+}
