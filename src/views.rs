@@ -4,9 +4,9 @@
 //! Two kinds of view exist:
 //!
 //! - A **row** per memory, kept in the store, is what lists and filters read. It is made off the
-//!   path of admission: every record leaves a mark in the batch that stores it, and
-//!   [`Views::settle`] makes the row and takes the marks away in one batch. A crash in between
-//!   leaves the marks.
+//!   path of admission: every batch that stores records lists their memories, and
+//!   [`Views::settle`] makes the rows and takes the list away with the last of them. A crash in
+//!   between leaves the list.
 //! - A **reading** of one memory, never kept: all its records are read, checked and rendered
 //!   again for every answer.
 //!
@@ -37,10 +37,8 @@ use crate::handle::Handle;
 
 /// Limits of views.
 pub mod limits {
-    /// Memories rendered in one batch.
-    pub const SETTLE_MEMORIES: usize = 64;
-    /// Marks taken away in one batch; a memory with more is rendered in several.
-    pub const SETTLE_MARKS: usize = 16_384;
+    /// Memories rendered in one batch: with rows of 40 KiB, what one batch of the store may have.
+    pub const SETTLE_MEMORIES: usize = 256;
     /// Items of one page of a list, at most.
     pub const PAGE: usize = 500;
     /// Rows that one page of a filtered list looks at. A page that has looked at that many ends,
@@ -50,8 +48,8 @@ pub mod limits {
     pub const CANDIDATES: usize = 5;
     /// Characters after the `v` of an id's shortest prefix.
     pub const PREFIX_CHARS: usize = 4;
-    /// Marks that [`super::Views::unrendered`] counts in one space.
-    pub const UNRENDERED: usize = 10_000;
+    /// Lists that [`super::Views::unrendered`] counts in one space.
+    pub const UNRENDERED_LISTS: usize = 4096;
     /// Characters of the reason that a row keeps.
     pub const CAUSE_CHARS: usize = 300;
 }
@@ -99,7 +97,7 @@ impl Views {
     /// Runs something that reads or computes for long away from the async threads.
     async fn off_thread<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&dyn Reader) -> Result<T, ViewError> + Send + 'static,
+        work: impl FnOnce(&(dyn Reader + Send + Sync)) -> Result<T, ViewError> + Send + 'static,
     ) -> Result<T, ViewError> {
         let reader = self.handle().reader().clone();
         match tokio::task::spawn_blocking(move || work(&*reader)).await {

@@ -8,6 +8,9 @@
 //! Rows that speak of memory or of two nodes run in processes of their own: this program again,
 //! told by its first argument what to be. Nothing but loopback is used.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
+#![allow(missing_docs, reason = "a program")]
+
 mod fill;
 mod floor;
 mod process;

@@ -18,7 +18,14 @@ impl Table {
     }
 
     /// Adds a row. `holds` is whether the goal is reached.
-    pub(crate) fn row(&mut self, what: &str, reference: &str, figure: &str, goal: &str, holds: bool) {
+    pub(crate) fn row(
+        &mut self,
+        what: &str,
+        reference: &str,
+        figure: &str,
+        goal: &str,
+        holds: bool,
+    ) {
         let mark = if holds { "yes" } else { "**no**" };
         eprintln!("{what}: {figure} (reference: {reference}; goal: {goal}): {mark}");
         self.holds &= holds;

@@ -41,8 +41,7 @@ fn runtime() -> tokio::runtime::Runtime {
 /// Fills a node's directory with a space of so many memories.
 fn fill(dir: &Path, count: usize) -> SpaceId {
     runtime().block_on(async {
-        let node =
-            Running::start(&config(dir, "", false), NodeFlags::default()).await.unwrap();
+        let node = Running::start(&config(dir, "", false), NodeFlags::default()).await.unwrap();
         let handle = node.handle();
         let policy = Policy { write: Access::Members, read: Access::Open };
         let command = Command::CreateSpace { name: "scale".into(), policy };
@@ -79,7 +78,8 @@ pub(crate) fn serve(dir: &Path) {
     runtime().block_on(async {
         let node = Running::start(&config(dir, "", true), NodeFlags::default()).await.unwrap();
         let mut status = node.handle().watch();
-        let listens = |status: &std::sync::Arc<ocm::handle::Status>| !status.network.listen.is_empty();
+        let listens =
+            |status: &std::sync::Arc<ocm::handle::Status>| !status.network.listen.is_empty();
         let listen = status.wait_for(listens).await.unwrap().network.listen[0].clone();
         say(&format!("{listen}/p2p/{}", node.peer));
         tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();

@@ -25,8 +25,16 @@ pub(super) struct Assembly {
 
 impl Assembly {
     pub(super) fn read(store: &dyn Reader, place: &MemoryPlace) -> Result<Self, ReadError> {
+        Self::of(place, read_memory(store, place.number, &place.memory))
+    }
+
+    /// What was read of a memory.
+    pub(super) fn of(
+        place: &MemoryPlace,
+        read: Result<MemoryRecords, ReadError>,
+    ) -> Result<Self, ReadError> {
         let mut faults = Vec::new();
-        let read = match read_memory(store, place.number, &place.memory) {
+        let read = match read {
             Err(ReadError::Corrupt(cause)) => {
                 faults.push(cause);
                 MemoryRecords::default()

@@ -3,8 +3,10 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ocm_memory::{RenderError, Summary};
+use ocm_node::layout::SpaceNumber;
 use ocm_node::storage::{ReadError, Reader};
-use ocm_record::{Did, Time, from_canonical, to_canonical};
+use ocm_node::view::read_memories;
+use ocm_record::{Did, MemoryId, SpaceId, Time, from_canonical, to_canonical};
 use serde::{Deserialize, Serialize};
 
 use super::MemoryPlace;
@@ -46,18 +48,41 @@ impl Row {
     /// Makes the row of a memory from its records; `None` when nothing of it is here. A memory
     /// that cannot be rendered has a row that says so.
     pub(super) fn make(store: &dyn Reader, place: &MemoryPlace) -> Result<Option<Self>, ReadError> {
-        let assembly = Assembly::read(store, place)?;
-        if assembly.is_empty() {
-            return Ok(None);
+        Ok(Self::of(&Assembly::read(store, place)?))
+    }
+
+    /// Makes the rows of many memories of a space; those of which nothing is here are left out.
+    pub(super) fn make_all(
+        store: &dyn Reader,
+        space: SpaceId,
+        number: SpaceNumber,
+        memories: &[MemoryId],
+    ) -> Result<Vec<(MemoryId, Self)>, ReadError> {
+        let mut rows = Vec::with_capacity(memories.len());
+        let mut rest = memories;
+        while !rest.is_empty() {
+            for read in read_memories(store, number, rest) {
+                let Some((memory, others)) = rest.split_first() else { break };
+                rest = others;
+                let place = MemoryPlace { space, number, memory: *memory };
+                rows.extend(Self::of(&Assembly::of(&place, read)?).map(|row| (*memory, row)));
+            }
         }
-        let shown = catch_unwind(AssertUnwindSafe(|| Shown::of(&assembly)))
+        Ok(rows)
+    }
+
+    fn of(assembly: &Assembly) -> Option<Self> {
+        if assembly.is_empty() {
+            return None;
+        }
+        let shown = catch_unwind(AssertUnwindSafe(|| Shown::of(assembly)))
             .unwrap_or_else(|_| Err(RenderError::Panicked("while the row was made".into())));
         let (shown, failure) = match shown {
             Ok(shown) => (shown, None),
             Err(error) => (Shown::default(), Some(error.to_string())),
         };
         let cause = failure.or_else(|| assembly.faults.first().cloned());
-        Ok(Some(Self {
+        Some(Self {
             author: assembly.author(),
             summary: shown.summary,
             updated: assembly.updated(),
@@ -66,7 +91,7 @@ impl Row {
             conflicts: shown.conflicts,
             resolved: shown.resolved,
             cause: cause.map(|cause| cause.chars().take(CAUSE_CHARS).collect()),
-        }))
+        })
     }
 }
 

@@ -1,23 +1,23 @@
 //! Making the rows of dirty memories.
 
 use std::collections::BTreeSet;
+use std::num::NonZero;
 use std::sync::atomic::Ordering;
+use std::thread;
 
 use ocm_node::Event;
 use ocm_node::layout::{self, SpaceNumber};
-use ocm_node::storage::{Batch, Key, Reader};
-use ocm_record::{RecordId, SpaceId};
+use ocm_node::storage::{Batch, Key, ReadError, Reader};
+use ocm_record::{MemoryId, SpaceId};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::find::{number_of, spaces};
-use super::{MemoryPlace, Row, ViewError, Views, limits};
+use super::{Row, ViewError, Views, limits};
 
-/// Rows that were made, and what they take the place of.
-struct Made {
-    batch: Batch,
-    resolved: u64,
-    /// Where to go on.
-    next: Key,
+/// Memories whose rows are due, and the lists that say so.
+struct Due {
+    memories: BTreeSet<MemoryId>,
+    lists: Vec<Key>,
 }
 
 impl Views {
@@ -28,26 +28,45 @@ impl Views {
     /// # Errors
     /// When the space is not held here, or the store fails.
     pub async fn settle(&self, space: SpaceId) -> Result<(), ViewError> {
-        let (number, mut from, to) = self
+        let (number, last) = self
             .off_thread(move |store| {
                 let number = number_of(store, space)?;
-                let (from, end) = layout::all_dirty(number);
-                let last = store.scan_back(&from, &end, 1)?.pop();
-                Ok((number, from, last.map(|(key, _)| [key.as_slice(), &[0]].concat())))
+                let (from, to) = layout::all_dirty(number);
+                Ok((number, store.scan_back(&from, &to, 1)?.pop()))
             })
             .await?;
-        let Some(to) = to else { return Ok(()) };
-        while from < to {
-            // Fair, and held for one batch only: a list does not wait for another space's bulk.
+        let Some((last, _)) = last else { return Ok(()) };
+        let to = [last.as_slice(), &[0]].concat();
+        loop {
+            // Fair, and held for a few batches only: a list does not wait for another space's bulk.
             let _one = self.0.settling.lock().await;
-            let (start, end) = (from.clone(), to.clone());
-            let made =
-                self.off_thread(move |store| make_rows(store, space, number, &start, &end)).await?;
-            if !made.batch.is_empty() {
-                self.handle().write_rows(made.batch).await?.map_err(ViewError::Write)?;
-                self.0.resolved.fetch_add(made.resolved, Ordering::Relaxed);
+            let end = to.clone();
+            let due = self.off_thread(move |store| Ok(read_due(store, number, &end)?)).await?;
+            if due.lists.is_empty() {
+                return Ok(());
             }
-            from = made.next;
+            self.make_rows(space, number, due).await?;
+        }
+    }
+
+    /// Makes the rows that are due, and takes their lists away with the last of them.
+    async fn make_rows(
+        &self,
+        space: SpaceId,
+        number: SpaceNumber,
+        due: Due,
+    ) -> Result<(), ViewError> {
+        let memories: Vec<MemoryId> = due.memories.into_iter().collect();
+        let mut parts = memories.chunks(limits::SETTLE_MEMORIES).peekable();
+        while let Some(part) = parts.next() {
+            let part = part.to_vec();
+            let (mut rows, resolved) =
+                self.off_thread(move |store| make_rows(store, space, number, &part)).await?;
+            if parts.peek().is_none() {
+                due.lists.iter().for_each(|list| rows.delete(list.clone()));
+            }
+            self.handle().write_rows(rows).await?.map_err(ViewError::Write)?;
+            self.0.resolved.fetch_add(resolved, Ordering::Relaxed);
         }
         Ok(())
     }
@@ -63,7 +82,8 @@ impl Views {
         Ok(())
     }
 
-    /// How many records are in no row yet, counted up to [`limits::UNRENDERED`] in each space.
+    /// How many memories have records that are in no row yet, one that is in several of the lists
+    /// counted as often, in the first [`limits::UNRENDERED_LISTS`] of each space.
     ///
     /// # Errors
     /// When the store cannot be read.
@@ -72,7 +92,9 @@ impl Views {
             let mut count = 0;
             for (_, number) in spaces(store)? {
                 let (from, to) = layout::all_dirty(number);
-                count += store.scan(&from, &to, limits::UNRENDERED)?.len() as u64;
+                let lists = store.scan(&from, &to, limits::UNRENDERED_LISTS)?;
+                let memories = lists.iter().map(|(_, list)| layout::dirty_memories(list).len());
+                count += memories.sum::<usize>() as u64;
             }
             Ok(count)
         })
@@ -131,43 +153,44 @@ impl Views {
     }
 }
 
-/// Makes the rows of the next dirty memories between `from` and `to`. The marks are read before
-/// the records, so each mark that goes is of a record that the row has seen.
+/// The oldest lists of memories whose rows are due, below `to`. The lists are read before the
+/// records: each record in a list that goes is one that the row has seen.
+fn read_due(store: &dyn Reader, number: SpaceNumber, to: &[u8]) -> Result<Due, ReadError> {
+    let mut due = Due { memories: BTreeSet::new(), lists: Vec::new() };
+    let (mut from, _) = layout::all_dirty(number);
+    while due.memories.len() < limits::SETTLE_MEMORIES {
+        let Some((list, memories)) = store.scan(&from, to, 1)?.pop() else { break };
+        from = [list.as_slice(), &[0]].concat();
+        due.memories.extend(layout::dirty_memories(&memories));
+        due.lists.push(list);
+    }
+    Ok(due)
+}
+
+/// Makes the rows of memories on all cores; and how many conflicts they resolved.
 fn make_rows(
-    store: &dyn Reader,
+    store: &(dyn Reader + Sync),
     space: SpaceId,
     number: SpaceNumber,
-    from: &[u8],
-    to: &[u8],
-) -> Result<Made, ViewError> {
-    let mut made = Made { batch: Batch::default(), resolved: 0, next: from.to_vec() };
-    for _ in 0..limits::SETTLE_MEMORIES {
-        if made.next.as_slice() >= to {
-            break;
-        }
-        let first = store.scan(&made.next, to, 1)?.pop();
-        let Some(memory) = first.and_then(|(key, _)| layout::memory_of(&key)) else {
-            made.next = to.to_vec();
-            break;
-        };
-        let begin = layout::dirty(number, &memory, &RecordId::MIN);
-        let end = [layout::dirty(number, &memory, &RecordId::MAX).as_slice(), &[0]].concat();
-        let marks = store.scan(&begin, &end, limits::SETTLE_MARKS)?;
-        let place = MemoryPlace { space, number, memory };
+    memories: &[MemoryId],
+) -> Result<(Batch, u64), ViewError> {
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let share = memories.len().div_ceil(cores).max(1);
+    let made: Result<Vec<_>, ReadError> = thread::scope(|scope| {
+        let parts: Vec<_> = memories
+            .chunks(share)
+            .map(|part| scope.spawn(move || Row::make_all(store, space, number, part)))
+            .collect();
+        let died = || ReadError::Io("a thread that makes rows has died".into());
+        parts.into_iter().map(|part| part.join().unwrap_or_else(|_| Err(died()))).collect()
+    });
+    let mut batch = Batch::default();
+    let mut resolved = 0;
+    for (memory, row) in made?.into_iter().flatten() {
         let key = layout::row(number, &memory);
-        if let Some(row) = Row::make(store, &place)? {
-            let before = store.get(&key)?.and_then(|bytes| Row::decode(&bytes));
-            let before = before.map_or(0, |row| row.resolved);
-            made.resolved += row.resolved.saturating_sub(before);
-            made.batch.put(key, row.encode());
-        }
-        for (mark, _) in marks {
-            made.batch.delete(mark);
-        }
-        made.next = end;
-        if made.batch.len() > limits::SETTLE_MARKS {
-            break;
-        }
+        let before = store.get(&key)?.and_then(|bytes| Row::decode(&bytes));
+        resolved += row.resolved.saturating_sub(before.map_or(0, |row| row.resolved));
+        batch.put(key, row.encode());
     }
-    Ok(made)
+    Ok((batch, resolved))
 }

@@ -8,11 +8,12 @@
 //! | `r` space set id | a record: header, signature, body |
 //! | `h` space set | the head of a set: the root of its tree of sums, its LtHash |
 //! | `n` space set number | a node of that tree |
-//! | `m` space memory id | nothing: the records of a memory |
+//! | `m` space memory | nothing: the record that begins a memory |
+//! | `m` space memory id | nothing: the other records of a memory |
 //! | `l` space key boot seq | the record's id: the logs |
 //! | `e` space key boot seq id | nothing: a second record in one place of a log |
 //! | `t` space | a [`Tallies`]: counts of the space |
-//! | `d` space memory id | nothing: the record is not in the memory's row yet |
+//! | `d` space number | memories with records that are not in their rows yet, 40 bytes each |
 //! | `v` space memory | the memory's row for lists |
 //!
 //! `space` is a number of four bytes that stands for the SpaceId on this node only; `set` is one
@@ -135,7 +136,8 @@ pub fn all_set_nodes() -> (Key, Key) {
 /// The mark that a record belongs to a memory.
 #[must_use]
 pub fn memory_record(space: SpaceNumber, memory: &MemoryId, id: &RecordId) -> Key {
-    key(b'm', &[&space.0.to_be_bytes(), memory.0.as_bytes(), id.as_bytes()])
+    let id = if memory.0 == *id { &[][..] } else { id.as_bytes() };
+    key(b'm', &[&space.0.to_be_bytes(), memory.0.as_bytes(), id])
 }
 
 /// Where the marks of a memory's records lie.
@@ -175,16 +177,30 @@ pub fn tallies(space: SpaceNumber) -> Key {
     key(b't', &[&space.0.to_be_bytes()])
 }
 
-/// The mark that a record is not in its memory's row yet.
+/// A list of memories whose rows are due. Lists are numbered in the order they were written.
 #[must_use]
-pub fn dirty(space: SpaceNumber, memory: &MemoryId, id: &RecordId) -> Key {
-    key(b'd', &[&space.0.to_be_bytes(), memory.0.as_bytes(), id.as_bytes()])
+pub fn dirty(space: SpaceNumber, number: u64) -> Key {
+    key(b'd', &[&space.0.to_be_bytes(), &number.to_be_bytes()])
 }
 
-/// Where the marks of dirty memories lie.
+/// Where the lists of memories whose rows are due lie.
 #[must_use]
 pub fn all_dirty(space: SpaceNumber) -> (Key, Key) {
     range(key(b'd', &[&space.0.to_be_bytes()]))
+}
+
+/// The number in the key of such a list.
+#[must_use]
+pub fn dirty_number(key: &[u8]) -> Option<u64> {
+    Some(u64::from_be_bytes(key.strip_prefix(b"d")?.get(4..)?.try_into().ok()?))
+}
+
+/// Memories in one such list, at most: what a value of a store has room for.
+pub const DIRTY_MEMORIES: usize = 1024;
+
+/// The memories in such a list.
+pub fn dirty_memories(value: &[u8]) -> impl ExactSizeIterator<Item = MemoryId> + '_ {
+    value.as_chunks::<40>().0.iter().map(|id| MemoryId(RecordId::from_bytes(*id)))
 }
 
 /// The row of a memory.
@@ -218,7 +234,7 @@ pub fn last_id(key: &[u8]) -> Option<RecordId> {
     RecordId::try_from(key.last_chunk::<40>()?.as_slice()).ok()
 }
 
-/// The memory in the key of a dirty mark or of a memory's record.
+/// The memory in the key of a row or of a memory's record.
 #[must_use]
 pub fn memory_of(key: &[u8]) -> Option<MemoryId> {
     RecordId::try_from(key.get(5..45)?).ok().map(MemoryId)

@@ -322,6 +322,9 @@ impl Node {
             }
             return Ok(());
         }
+        for space in self.spaces.values_mut() {
+            space.seal(&mut self.batch);
+        }
         let batch = self.next_id();
         let admitted = std::mem::take(&mut self.admitted);
         let forgotten = std::mem::take(&mut self.forgotten);

@@ -1,9 +1,9 @@
 //! One space as this node holds it: membership, the two sets, what is on its way to the disk.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ocm_record::{Did, Kind, RecordId, Set, SpaceId, Time, VerifiedRecord};
+use ocm_record::{Did, Kind, MemoryId, RecordId, Set, SpaceId, Time, VerifiedRecord};
 use ocm_space::{Access, Denial, Refusal, SpaceState};
 use ocm_sync::Parity;
 
@@ -30,6 +30,10 @@ pub(crate) struct Space {
     pub(crate) tallies: Tallies,
     /// What is stored, as of the last commit heard of.
     parity: Parity,
+    /// Memories that the batch at hand adds to.
+    dirty: BTreeSet<MemoryId>,
+    /// The number of the next list of such.
+    next_dirty: u64,
     /// Admitted, not durable yet.
     pending: BTreeMap<RecordId, VerifiedRecord>,
     /// The places in logs that pending records hold.
@@ -49,6 +53,8 @@ impl Space {
             log: OwnLog::default(),
             tallies: Tallies::default(),
             parity: stored_parity(&Head::empty(), &Head::empty()),
+            dirty: BTreeSet::new(),
+            next_dirty: 0,
             pending: BTreeMap::new(),
             pending_places: BTreeMap::new(),
         }
@@ -82,6 +88,10 @@ impl Space {
                 }
             }
         }
+        let (from, to) = layout::all_dirty(number);
+        let last = store.scan_back(&from, &to, 1)?.pop();
+        let last = last.and_then(|(key, _)| layout::dirty_number(&key));
+        space.next_dirty = last.map_or(0, |last| last + 1);
         space.refresh(store)?;
         Ok(space)
     }
@@ -237,7 +247,7 @@ impl Space {
         batch.put(layout::record(self.number, record.set(), &id), record.encode());
         if let (Set::Content, Some(memory)) = (record.set(), record.memory()) {
             batch.put(layout::memory_record(self.number, &memory, &id), Vec::new());
-            batch.put(layout::dirty(self.number, &memory, &id), Vec::new());
+            self.dirty.insert(memory);
         }
         if !again {
             if header.kind == Kind::CHANGE && header.memory.is_none() {
@@ -257,6 +267,16 @@ impl Space {
         }
         self.pending.insert(id, record.clone());
         Ok(())
+    }
+
+    /// Closes a batch: notes the memories whose rows are due.
+    pub(crate) fn seal(&mut self, batch: &mut Batch) {
+        let dirty: Vec<MemoryId> = std::mem::take(&mut self.dirty).into_iter().collect();
+        for memories in dirty.chunks(layout::DIRTY_MEMORIES) {
+            let list: Vec<u8> = memories.iter().flat_map(|memory| *memory.0.as_bytes()).collect();
+            batch.put(layout::dirty(self.number, self.next_dirty), list);
+            self.next_dirty += 1;
+        }
     }
 
     /// Takes note that records of a batch are durable. Returns those that are new in the sets.

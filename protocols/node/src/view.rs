@@ -9,6 +9,9 @@ use crate::storage::{ReadError, Reader};
 /// Records of a memory that are read at once.
 const PAGE: usize = 1024;
 
+/// Bytes of records that [`read_memories`] reads at once.
+pub const READ_BYTES: usize = 4 * 1024 * 1024;
+
 /// A stored record that is not what its key says: to be fetched again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stored record {id} is damaged: {cause}")]
@@ -64,6 +67,15 @@ pub struct MemoryRecords {
     pub too_large: bool,
 }
 
+/// The records of a memory as they are read: not verified yet.
+#[derive(Default)]
+struct Unverified {
+    bytes: usize,
+    signed: Vec<SignedRecord>,
+    damaged: Vec<Damaged>,
+    too_large: bool,
+}
+
 /// Reads the records of a memory, those of kinds without an effect on its content among them, and
 /// checks each again, up to a limit ([`MemoryRecords::too_large`]).
 ///
@@ -74,34 +86,71 @@ pub fn read_memory(
     space: SpaceNumber,
     memory: &MemoryId,
 ) -> Result<MemoryRecords, ReadError> {
-    let (mut from, to) = layout::memory_records(space, memory);
-    let mut read = MemoryRecords::default();
-    let mut signed = Vec::new();
+    let mut read = read_memories(store, space, std::slice::from_ref(memory));
+    read.pop().unwrap_or_else(|| Ok(MemoryRecords::default()))
+}
+
+/// As [`read_memory`], of the first of many memories of a space: of one at least, and of so many
+/// that their records exceed [`READ_BYTES`] by one memory's at most. Their signatures are checked
+/// together, which costs less than one by one.
+pub fn read_memories(
+    store: &dyn Reader,
+    space: SpaceNumber,
+    memories: &[MemoryId],
+) -> Vec<Result<MemoryRecords, ReadError>> {
+    let mut all = Vec::new();
+    let mut read = Vec::with_capacity(memories.len());
     let mut bytes = 0;
-    'pages: loop {
+    for memory in memories {
+        if bytes >= READ_BYTES {
+            break;
+        }
+        read.push(read_unverified(store, space, memory).map(|unverified| {
+            let Unverified { signed, damaged, too_large, bytes: more } = unverified;
+            bytes += more;
+            let ids: Vec<_> = signed.iter().map(SignedRecord::id).collect();
+            all.extend(signed);
+            (ids, MemoryRecords { records: Vec::new(), damaged, too_large })
+        }));
+    }
+    let mut verdicts = ocm_record::verify_batch(all).into_iter();
+    let mut check = |(ids, mut read): (Vec<_>, MemoryRecords)| {
+        for (id, verdict) in ids.into_iter().zip(&mut verdicts) {
+            match verdict {
+                Ok(record) => read.records.push(record),
+                Err(error) => read.damaged.push(Damaged { id, cause: error.to_string() }),
+            }
+        }
+        read
+    };
+    read.into_iter().map(|read| read.map(&mut check)).collect()
+}
+
+fn read_unverified(
+    store: &dyn Reader,
+    space: SpaceNumber,
+    memory: &MemoryId,
+) -> Result<Unverified, ReadError> {
+    let (mut from, to) = layout::memory_records(space, memory);
+    let mut read = Unverified::default();
+    loop {
         let page = store.scan(&from, &to, PAGE)?;
-        let Some((last, _)) = page.last() else { break };
+        let Some((last, _)) = page.last() else { return Ok(read) };
         from = [last.as_slice(), &[0]].concat();
         for id in page.iter().filter_map(|(key, _)| layout::last_id(key)) {
-            if signed.len() + read.damaged.len() >= limits::RECORDS || bytes >= limits::BYTES {
+            if read.signed.len() + read.damaged.len() >= limits::RECORDS
+                || read.bytes >= limits::BYTES
+            {
                 read.too_large = true;
-                break 'pages;
+                return Ok(read);
             }
             match read_signed(store, space, &id)? {
                 Ok((record, size)) => {
-                    bytes += size;
-                    signed.push(record);
+                    read.bytes += size;
+                    read.signed.push(record);
                 }
                 Err(damaged) => read.damaged.push(damaged),
             }
         }
     }
-    let ids: Vec<_> = signed.iter().map(SignedRecord::id).collect();
-    for (id, verdict) in ids.into_iter().zip(ocm_record::verify_batch(signed)) {
-        match verdict {
-            Ok(record) => read.records.push(record),
-            Err(error) => read.damaged.push(Damaged { id, cause: error.to_string() }),
-        }
-    }
-    Ok(read)
 }
