@@ -8,13 +8,13 @@ use ocm_discovery::PeerId;
 use ocm_node::layout;
 use ocm_node::storage::{Batch, ReadError};
 use ocm_node::{
-    BatchId, CommandError, GossipVerdict, Input, JobId, Node, Output, Reply, RequestId, Ticket,
+    BatchId, CommandError, GossipVerdict, Input, Node, Output, Reply, RequestId, Ticket,
 };
-use ocm_record::{SignedRecord, VerifiedRecord, VerifyError, verify_batch};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::peers::{self, PeersFile};
 use super::status;
+use super::verifier::{Verified, Verifier};
 use crate::handle::{Job, Numbered, Status};
 use crate::network::{
     ChannelId, GossipId, Network, NetworkEvent, RequestId as NetworkRequest, TOPIC_PREFIX, Verdict,
@@ -41,8 +41,6 @@ pub(super) enum LoopError {
     Write(String),
 }
 
-type Verified = (JobId, Vec<Result<VerifiedRecord, VerifyError>>);
-
 /// What an acknowledgement of the store is for.
 enum Submitted {
     Core(BatchId),
@@ -60,7 +58,8 @@ pub(super) struct EventLoop {
     reader: StoreReader,
     jobs: mpsc::Receiver<Job>,
     acks: (AckSender, mpsc::UnboundedReceiver<Ack>),
-    verified: (mpsc::UnboundedSender<Verified>, mpsc::UnboundedReceiver<Verified>),
+    verifier: Verifier,
+    verified: mpsc::UnboundedReceiver<Verified>,
     submitted: BTreeMap<u64, Submitted>,
     next_ticket: u64,
     /// Batches that found the store's queue full.
@@ -95,9 +94,11 @@ impl EventLoop {
         metrics: Metrics,
         peers_file: PeersFile,
         ends: Ends,
-    ) -> Self {
+    ) -> std::io::Result<Self> {
         let reader = store.reader();
-        Self {
+        let (done, verified) = mpsc::unbounded_channel();
+        let verifier = Verifier::start(done)?;
+        Ok(Self {
             node,
             network,
             metrics,
@@ -105,7 +106,8 @@ impl EventLoop {
             reader,
             jobs: ends.jobs,
             acks: mpsc::unbounded_channel(),
-            verified: mpsc::unbounded_channel(),
+            verifier,
+            verified,
             submitted: BTreeMap::new(),
             next_ticket: 0,
             backlog: VecDeque::new(),
@@ -121,7 +123,7 @@ impl EventLoop {
             events: 0,
             shown: Instant::now(),
             stale: true,
-        }
+        })
     }
 
     /// Runs until told to stop, by `stop` or by a command.
@@ -140,7 +142,7 @@ impl EventLoop {
             tokio::select! {
                 () = &mut stop => break,
                 Some(ack) = self.acks.1.recv() => self.acknowledged(ack)?,
-                Some((job, results)) = self.verified.1.recv() => {
+                Some((job, results)) = self.verified.recv() => {
                     self.handle(Input::Verified { job, results })?;
                 }
                 job = self.jobs.recv(), if open => match job {
@@ -206,7 +208,7 @@ impl EventLoop {
     fn carry_out_one(&mut self, output: Output) -> Result<(), LoopError> {
         match output {
             Output::Commit { batch, writes } => self.submit(Submitted::Core(batch), writes)?,
-            Output::Verify { job, records } => self.verify(job, records),
+            Output::Verify { job, records } => self.verifier.begin(job, records),
             Output::Reply { ticket, result } => {
                 if let Some(reply) = self.replies.remove(&ticket) {
                     // Whoever asked may have gone; the record is written all the same.
@@ -278,14 +280,6 @@ impl EventLoop {
         self.events += 1;
         // Nobody may be listening.
         let _ = self.feed.send(Arc::new(Numbered { number: self.events, at_ms: now_ms(), event }));
-    }
-
-    fn verify(&self, job: JobId, records: Vec<SignedRecord>) {
-        let done = self.verified.0.clone();
-        tokio::task::spawn_blocking(move || {
-            // The loop may have ended.
-            let _ = done.send((job, verify_batch(records)));
-        });
     }
 
     fn submit(&mut self, what: Submitted, batch: Batch) -> Result<(), LoopError> {

@@ -23,6 +23,7 @@ mod peers;
 mod start;
 mod status;
 mod stop;
+mod verifier;
 
 pub use offline::{IdentityReport, InitReport, identity, init};
 pub use start::{NodeFlags, Running, run};

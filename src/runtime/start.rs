@@ -159,7 +159,8 @@ impl Running {
         let (stop, stopped) = oneshot::channel::<()>();
         let peers_file = PeersFile::new(&config.data_dir, kept);
         let ends = Ends { jobs: job_queue, status, feed };
-        let event_loop = EventLoop::new(node, network, store.clone(), metrics, peers_file, ends);
+        let event_loop = EventLoop::new(node, network, store.clone(), metrics, peers_file, ends)
+            .context("the system gives no thread to verify on")?;
         let looping = tokio::spawn(event_loop.run(first, async move {
             let _ = stopped.await;
         }));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 
 use ocm_discovery::PeerId;
+use ocm_node::layout;
 use ocm_node::storage::{Batch, Key, ReadError, Reader, Value as Bytes};
 use ocm_node::{Command, Identity, Input, Node, Output, Reply};
 use ocm_record::{Did, RecordId, SigningKey, SpaceId};
@@ -50,15 +51,19 @@ impl Shelf {
     /// Every stored record.
     pub(crate) fn records(&self) -> Vec<Bytes> {
         let entries = self.entries.read().unwrap();
-        entries.iter().filter(|(key, _)| key[0] == b'r').map(|(_, value)| value.clone()).collect()
+        let records = entries.iter().filter(|(key, _)| key[0] == b'r');
+        records.map(|(_, value)| layout::unseal(value).unwrap().to_vec()).collect()
     }
 
-    /// Changes the stored bytes of a record.
+    /// Changes the bytes of a record, as if others had been stored.
     pub(crate) fn damage(&self, id: &RecordId, change: impl FnOnce(&mut Bytes)) {
         let mut entries = self.entries.write().unwrap();
         let entry =
             entries.iter_mut().find(|(key, _)| key[0] == b'r' && key.ends_with(id.as_bytes()));
-        change(entry.expect("the record is stored").1);
+        let value = entry.expect("the record is stored").1;
+        let mut record = layout::unseal(value).unwrap().to_vec();
+        change(&mut record);
+        *value = layout::seal(record);
     }
 }
 

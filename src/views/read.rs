@@ -341,7 +341,8 @@ impl Views {
                 }
                 Err(error) => return Err(error.into()),
             };
-            read.kind = SignedRecord::decode(&bytes).ok().map(|record| record.kind());
+            let stored = layout::unseal(&bytes).map(SignedRecord::decode);
+            read.kind = stored.and_then(Result::ok).map(|record| record.kind());
             match read_verified(&bytes, &place.record) {
                 Err(damaged) => read.cause = Some(damaged.to_string()),
                 Ok(record) => {

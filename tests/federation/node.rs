@@ -174,7 +174,8 @@ impl TestNode {
     /// The stored bytes of a record.
     pub(crate) fn stored(&self, space: SpaceId, set: Set, id: &RecordId) -> Option<Vec<u8>> {
         let number = self.space(space).number;
-        self.handle().reader().get(&layout::record(number, set, id)).unwrap()
+        let value = self.handle().reader().get(&layout::record(number, set, id)).unwrap()?;
+        Some(layout::unseal(&value).expect("a stored record is whole").to_vec())
     }
 
     pub(crate) async fn until_connected(&self, peers: usize) {

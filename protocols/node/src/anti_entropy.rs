@@ -15,6 +15,7 @@ use crate::output::{CommandError, Event, Output};
 use crate::peer::{Known, Peer, Run, RunNumber};
 use crate::random;
 use crate::snapshot::ParityState;
+use crate::space::Stored;
 use crate::storage::{ReadError, Reader};
 use serde_bytes::ByteBuf;
 
@@ -59,16 +60,15 @@ impl Node {
     fn end_overdue(&mut self) {
         let now = self.now;
         let mut overdue = Vec::new();
-        for (id, peer) in &mut self.peers {
-            for (space, shared) in &mut peer.shared {
+        for (id, peer) in &self.peers {
+            for (space, shared) in &peer.shared {
                 if matches!(shared.run, Run::Session(_)) && shared.overdue_at() <= now {
-                    shared.due = now + limits::INTERVAL_MIN_MS;
                     overdue.push((*id, *space));
                 }
             }
         }
         for (id, space) in overdue {
-            self.ended(id, space, "continued");
+            self.continue_later(id, space);
         }
     }
 
@@ -450,7 +450,9 @@ impl Node {
         let proof = held.state.proof_of_membership(&self.did);
         let mut records = Vec::new();
         for record in &proof {
-            records.extend(held.read(record, store)?.map(ByteBuf::from));
+            if let Stored::Whole(bytes) = held.read(record, store)? {
+                records.push(ByteBuf::from(bytes));
+            }
         }
         // What is not durable yet is presented when it is.
         let whole = !proof.is_empty() && records.len() == proof.len();

@@ -5,7 +5,7 @@
 //! | key | value |
 //! |---|---|
 //! | `s` number | a [`SpaceEntry`]: what the number stands for |
-//! | `r` space set id | a record: header, signature, body |
+//! | `r` space set id | a record, sealed: header, signature, body, 8 bytes of their BLAKE3 |
 //! | `h` space set | the head of a set: the root of its tree of sums, its LtHash |
 //! | `n` space set number | a node of that tree |
 //! | `m` space memory | nothing: the record that begins a memory |
@@ -23,7 +23,7 @@ use ocm_record::{Boot, MemoryId, PublicKey, RecordId, Set, SpaceId};
 use ocm_sync::NodeNumber;
 use serde::{Deserialize, Serialize};
 
-use crate::storage::Key;
+use crate::storage::{Key, Value};
 
 /// A space's number on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -79,6 +79,25 @@ pub fn space(number: SpaceNumber) -> Key {
 #[must_use]
 pub fn record(space: SpaceNumber, set: Set, id: &RecordId) -> Key {
     key(b'r', &[&space.0.to_be_bytes(), &set_byte(set), id.as_bytes()])
+}
+
+/// Bytes of the seal behind a stored record.
+const SEAL_BYTES: usize = 8;
+
+/// The value of a record: its bytes, and a seal that shows whether they are still what was written.
+/// It is no protection against who can write to the store: signatures are.
+#[must_use]
+pub fn seal(mut record: Vec<u8>) -> Value {
+    let hash = blake3::hash(&record);
+    record.extend_from_slice(&hash.as_bytes()[..SEAL_BYTES]);
+    record
+}
+
+/// The record in a stored value; `None` when the seal does not fit it.
+#[must_use]
+pub fn unseal(value: &[u8]) -> Option<&[u8]> {
+    let (record, seal) = value.split_last_chunk::<SEAL_BYTES>()?;
+    (blake3::hash(record).as_bytes()[..SEAL_BYTES] == seal[..]).then_some(record)
 }
 
 /// Where all records of a set lie.

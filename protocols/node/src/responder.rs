@@ -1,11 +1,10 @@
 //! Answering peers: a pure function of what is stored, but for what a push brings.
 
-use std::collections::BTreeSet;
-
 use ocm_discovery::{CLOCK_TOLERANCE_MS, Certificate, PeerId};
-use ocm_record::{Did, RecordId, Set, SignedRecord, SpaceId, verify_batch};
+use ocm_record::{Did, RecordId, Set, SignedRecord, SpaceId};
 use ocm_sync::{
-    Hello, MessageError, Page, PushVerdict, ReconcileError, Refusal, Request, Response, SpaceTag,
+    Hello, MessageError, OrderedSet as _, Page, PushVerdict, RangePage, ReconcileError, Refusal,
+    Request, Response, SpaceTag, Span,
 };
 
 use serde_bytes::ByteBuf;
@@ -16,7 +15,7 @@ use crate::node::{Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::Known;
-use crate::space::Space;
+use crate::space::{Space, Stored};
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
@@ -64,6 +63,10 @@ impl Node {
             },
             Request::Fetch { tag, ids } => match self.named(peer, &tag) {
                 Some(space) => Response::Records(self.page(space, &ids, store)?),
+                None => Response::Unknown,
+            },
+            Request::Range { tag, set, span } => match self.named(peer, &tag) {
+                Some(space) => self.range(space, set, span, store)?,
                 None => Response::Unknown,
             },
             Request::Parity { tag, parity } => match self.named(peer, &tag) {
@@ -180,8 +183,8 @@ impl Node {
         self.peers.get_mut(&peer)?.space_of(&own, &peer, tag, &mut spaces)
     }
 
-    /// As many of the asked records as fit, checked again. A damaged one counts as absent: it is
-    /// reported, and, where its place in the store can be written again, fetched again.
+    /// As many of the asked records as fit, as they were admitted. A damaged one counts as absent:
+    /// it is reported, and, where its place in the store can be written again, fetched again.
     pub(crate) fn page(
         &mut self,
         space: SpaceId,
@@ -189,29 +192,66 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<Page, ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(Page::default()) };
-        let mut unreadable = Vec::new();
-        let mut found = Vec::new();
-        let mut page = Page::fill(ids, |id| match held.read(id, store) {
-            Err(ReadError::Corrupt(_)) => {
-                unreadable.push(*id);
-                Ok(None)
-            }
-            other => other.inspect(|bytes| found.extend(bytes.is_some().then_some(*id))),
+        let (mut altered, mut unreadable) = (Vec::new(), Vec::new());
+        let page = Page::fill(ids, |id| {
+            Ok(match held.read(id, store)? {
+                Stored::Whole(bytes) => Some(bytes),
+                Stored::Absent => None,
+                Stored::Altered => {
+                    altered.push(*id);
+                    None
+                }
+                Stored::Unreadable => {
+                    unreadable.push(*id);
+                    None
+                }
+            })
         })?;
-        let altered = find_altered(&found, &page.records);
-        if !altered.is_empty() {
-            let records = found.iter().zip(std::mem::take(&mut page.records));
-            page.records =
-                records.filter(|(id, _)| !altered.contains(id)).map(|(_, r)| r).collect();
-            page.absent.extend(&altered);
-            page.absent.sort_unstable();
+        self.damaged(space, &altered, &unreadable);
+        Ok(page)
+    }
+
+    /// The first records of a range of a set, as they were admitted; damaged ones are left out, as
+    /// in [`Self::page`].
+    fn range(
+        &mut self,
+        space: SpaceId,
+        set: Set,
+        span: Span,
+        store: &dyn Reader,
+    ) -> Result<Response, ReadError> {
+        let Some(held) = self.spaces.get(&space) else { return Ok(Response::Unknown) };
+        let mut ids = held.stored(set, store)?.list(span, ocm_sync::limits::PAGE_RECORDS + 1)?;
+        let mut next = ids.get(ocm_sync::limits::PAGE_RECORDS).copied();
+        ids.truncate(ocm_sync::limits::PAGE_RECORDS);
+        let mut page = RangePage::default();
+        let (mut altered, mut unreadable) = (Vec::new(), Vec::new());
+        for id in ids {
+            match held.read_in(set, &id, store)? {
+                Stored::Whole(record) => {
+                    if !page.push(&record) {
+                        next = Some(id);
+                        break;
+                    }
+                }
+                Stored::Absent => {}
+                Stored::Altered => altered.push(id),
+                Stored::Unreadable => unreadable.push(id),
+            }
+        }
+        self.damaged(space, &altered, &unreadable);
+        Ok(Response::Range { records: page.into_records(), next })
+    }
+
+    /// Reports damaged records, and leaves those that can be written again to come again.
+    fn damaged(&mut self, space: SpaceId, altered: &[RecordId], unreadable: &[RecordId]) {
+        if let (Some(held), false) = (self.spaces.get(&space), altered.is_empty()) {
             altered.iter().for_each(|id| held.forget(id, &mut self.batch));
             self.forgotten.push(space);
             self.compare_soon(space);
         }
-        let damaged = unreadable.into_iter().chain(altered);
-        self.out.extend(damaged.map(|id| Output::Event(Event::Damaged { id })));
-        Ok(page)
+        let all = altered.iter().chain(unreadable);
+        self.out.extend(all.map(|id| Output::Event(Event::Damaged { id: *id })));
     }
 
     /// A peer pushes records. One that holds no role here, as far as is known, may present the
@@ -277,24 +317,6 @@ impl Node {
             self.compare_soon(space);
         }
     }
-}
-
-/// The ids among `ids` whose records, in the same order, are not what they were when admitted.
-fn find_altered(ids: &[RecordId], records: &[ByteBuf]) -> BTreeSet<RecordId> {
-    let mut altered = BTreeSet::new();
-    let mut whole = Vec::with_capacity(records.len());
-    for (id, bytes) in ids.iter().zip(records) {
-        match SignedRecord::decode(bytes) {
-            Ok(record) if record.id() == *id => whole.push(record),
-            _ => {
-                altered.insert(*id);
-            }
-        }
-    }
-    let checked: Vec<RecordId> = whole.iter().map(SignedRecord::id).collect();
-    let verdicts = checked.into_iter().zip(verify_batch(whole));
-    altered.extend(verdicts.filter(|(_, verdict)| verdict.is_err()).map(|(id, _)| id));
-    altered
 }
 
 /// A verdict as it is told to whoever pushed the record.

@@ -1,5 +1,7 @@
 //! Driving sessions: `ocm-sync` says what is next, this does it.
 
+use std::collections::VecDeque;
+
 use ocm_discovery::PeerId;
 use ocm_record::{RecordId, Set, SpaceId};
 use ocm_sync::{
@@ -12,6 +14,7 @@ use crate::node::{Asked, Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::{Run, RunNumber};
+use crate::random;
 use crate::sets::StoredSet;
 use crate::space::Space;
 use crate::storage::{ReadError, Reader};
@@ -45,13 +48,13 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(()) };
-        let (session, action) = Session::start(tag, &Held { space: held, store })?;
+        let (session, actions) = Session::start(tag, &Held { space: held, store })?;
         let now = self.now;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
             shared.began = now;
         }
-        self.advance(id, space, action, store)
+        self.advance(id, space, actions, store)
     }
 
     /// The peer answered a session's request.
@@ -62,9 +65,9 @@ impl Node {
         response: Response,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        let action =
+        let actions =
             self.drive(id, space, store, |session, held| session.on_response(response, held))?;
-        self.advance(id, space, action, store)
+        self.advance(id, space, actions, store)
     }
 
     /// What became of the records that a session fetched; those admitted are durable.
@@ -97,9 +100,9 @@ impl Node {
                 *shared.not_admitted.entry(verdict.name()).or_default() += 1;
             }
         }
-        let action =
+        let actions =
             self.drive(id, space, store, |session, held| session.on_admitted(admitted, held))?;
-        self.advance(id, space, action, store)
+        self.advance(id, space, actions, store)
     }
 
     fn drive(
@@ -107,13 +110,13 @@ impl Node {
         id: PeerId,
         space: SpaceId,
         store: &dyn Reader,
-        step: impl FnOnce(&mut Session, &Held<'_>) -> Result<Action, ReadError>,
-    ) -> Result<Option<Action>, ReadError> {
-        let Some(held) = self.spaces.get(&space) else { return Ok(None) };
+        step: impl FnOnce(&mut Session, &Held<'_>) -> Result<Vec<Action>, ReadError>,
+    ) -> Result<Vec<Action>, ReadError> {
+        let Some(held) = self.spaces.get(&space) else { return Ok(Vec::new()) };
         let shared = self.peers.get_mut(&id).and_then(|peer| peer.shared.get_mut(&space));
         match shared.map(|shared| &mut shared.run) {
-            Some(Run::Session(session)) => step(session, &Held { space: held, store }).map(Some),
-            Some(Run::Idle | Run::Probing) | None => Ok(None),
+            Some(Run::Session(session)) => step(session, &Held { space: held, store }),
+            Some(Run::Idle | Run::Probing) | None => Ok(Vec::new()),
         }
     }
 
@@ -122,12 +125,15 @@ impl Node {
         &mut self,
         id: PeerId,
         space: SpaceId,
-        action: impl Into<Option<Action>>,
+        actions: Vec<Action>,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        let mut next = action.into();
-        while let Some(action) = next.take() {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
             match action {
+                Action::Send(Request::Range { .. }) if self.is_filled_by_another(&id, &space) => {
+                    self.continue_later(id, space);
+                }
                 Action::Send(request) => self.send_in_session(id, space, &request),
                 Action::Admit { records, .. } => {
                     let Some(shared) = self.shared_mut(id, space) else { return Ok(()) };
@@ -137,14 +143,35 @@ impl Node {
                 }
                 Action::Load { ids } => {
                     let page = self.page(space, &ids, store)?;
-                    next = self
-                        .drive(id, space, store, |session, held| session.on_loaded(page, held))?;
+                    let next =
+                        self.drive(id, space, store, |session, held| session.on_loaded(page, held));
+                    actions.extend(next?);
                 }
                 Action::Done(outcome) => self.session_done(id, space, &outcome),
                 Action::Failed { failure, .. } => self.session_failed(id, space, &failure),
             }
         }
         Ok(())
+    }
+
+    /// Whether a session with another peer is filling the space with ranges: the same ones twice
+    /// would be of no use.
+    fn is_filled_by_another(&self, id: &PeerId, space: &SpaceId) -> bool {
+        self.peers.iter().filter(|(other, _)| *other != id).any(|(_, peer)| {
+            let run = peer.shared.get(space).map(|shared| &shared.run);
+            matches!(run, Some(Run::Session(session)) if session.is_filling())
+        })
+    }
+
+    /// Ends a session before its end; what remains is left to a later one.
+    pub(crate) fn continue_later(&mut self, id: PeerId, space: SpaceId) {
+        let others = self.others_wait(&id, &space) || self.is_filled_by_another(&id, &space);
+        let pause = if others { random::jitter(&mut self.rng, limits::PROBE_AFTER_MS) } else { 0 };
+        let due = self.now + pause;
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.due = due;
+        }
+        self.ended(id, space, "continued");
     }
 
     fn send_in_session(&mut self, id: PeerId, space: SpaceId, request: &Request) {
@@ -184,10 +211,7 @@ impl Node {
             Failure::Unknown => (None, "unknown"),
             Failure::Busy => (Some(limits::RETRY_MS), "busy"),
             // There is more to do than fits one session; who waits comes first.
-            Failure::Rounds | Failure::Requests => {
-                let pause = if self.others_wait(&id, &space) { limits::PROBE_AFTER_MS } else { 0 };
-                (Some(pause), "continued")
-            }
+            Failure::Rounds | Failure::Requests => return self.continue_later(id, space),
             Failure::Refused(_) => (Some(limits::INTERVAL_MIN_MS), "refused"),
             // Our own doing: the session was dropped and begun again meanwhile.
             Failure::OutOfTurn => (Some(limits::RETRY_MS), "unanswered"),

@@ -13,6 +13,19 @@ use crate::sets::{self, Head, StoredSet};
 use crate::storage::{Batch, Key, ReadError, Reader};
 use crate::verdict::{Hold, Refuse, Verdict};
 
+/// What a store has under the id of a record.
+#[derive(Debug)]
+pub(crate) enum Stored {
+    /// Nothing.
+    Absent,
+    /// The bytes that were admitted.
+    Whole(Vec<u8>),
+    /// Other bytes than were admitted: it can be written again.
+    Altered,
+    /// Something that the store cannot read.
+    Unreadable,
+}
+
 /// Where this node's own log in a space ends.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OwnLog {
@@ -137,18 +150,33 @@ impl Space {
         }
     }
 
-    /// The bytes of a durable record.
-    pub(crate) fn read(
+    /// A durable record, by its id.
+    pub(crate) fn read(&self, id: &RecordId, store: &dyn Reader) -> Result<Stored, ReadError> {
+        match self.read_in(Set::Content, id, store)? {
+            Stored::Absent => self.read_in(Set::Authority, id, store),
+            found => Ok(found),
+        }
+    }
+
+    /// A durable record of a set, by its id.
+    pub(crate) fn read_in(
         &self,
+        set: Set,
         id: &RecordId,
         store: &dyn Reader,
-    ) -> Result<Option<Vec<u8>>, ReadError> {
-        for set in [Set::Content, Set::Authority] {
-            if let Some(bytes) = store.get(&layout::record(self.number, set, id))? {
-                return Ok(Some(bytes));
-            }
+    ) -> Result<Stored, ReadError> {
+        match store.get(&layout::record(self.number, set, id)) {
+            Ok(None) => Ok(Stored::Absent),
+            Ok(Some(mut value)) => Ok(match layout::unseal(&value).map(<[u8]>::len) {
+                Some(length) => {
+                    value.truncate(length);
+                    Stored::Whole(value)
+                }
+                None => Stored::Altered,
+            }),
+            Err(ReadError::Corrupt(_)) => Ok(Stored::Unreadable),
+            Err(error) => Err(error),
         }
-        Ok(None)
     }
 
     /// The last checks of admission, over the record and its past: authority at `auth`, the
@@ -244,7 +272,7 @@ impl Space {
             Some(holder) => holder == id || store.get(&twin)?.is_some(),
             None => false,
         };
-        batch.put(layout::record(self.number, record.set(), &id), record.encode());
+        batch.put(layout::record(self.number, record.set(), &id), layout::seal(record.encode()));
         if let (Set::Content, Some(memory)) = (record.set(), record.memory()) {
             batch.put(layout::memory_record(self.number, &memory, &id), Vec::new());
             self.dirty.insert(memory);

@@ -22,17 +22,26 @@ pub struct Damaged {
     pub cause: String,
 }
 
-/// Checks stored bytes again: form, id, body hash and signature.
+/// Checks a stored value again: seal, form, id, body hash and signature.
 ///
 /// # Errors
-/// When the bytes are not the record `id`, whole and signed.
-pub fn read_verified(bytes: &[u8], id: &RecordId) -> Result<VerifiedRecord, Damaged> {
+/// When the value is not that of the record `id`, whole and signed.
+pub fn read_verified(value: &[u8], id: &RecordId) -> Result<VerifiedRecord, Damaged> {
     let damaged = |cause: String| Damaged { id: *id, cause };
+    unsealed(value, id)?.verify().map_err(|e| damaged(e.to_string()))
+}
+
+/// The record in a stored value: of this id, its signature not checked again.
+fn unsealed(value: &[u8], id: &RecordId) -> Result<SignedRecord, Damaged> {
+    let damaged = |cause: String| Damaged { id: *id, cause };
+    let Some(bytes) = layout::unseal(value) else {
+        return Err(damaged("its bytes are not those that were stored".into()));
+    };
     let signed = SignedRecord::decode(bytes).map_err(|e| damaged(e.to_string()))?;
     if signed.id() != *id {
         return Err(damaged(format!("the bytes are those of {}", signed.id())));
     }
-    signed.verify().map_err(|e| damaged(e.to_string()))
+    Ok(signed)
 }
 
 /// A content record as stored, read and not yet verified, and its size.
@@ -48,11 +57,7 @@ fn read_signed(
         Err(ReadError::Corrupt(cause)) => return damaged(cause),
         Err(error) => return Err(error),
     };
-    match SignedRecord::decode(&bytes) {
-        Ok(record) if record.id() == *id => Ok(Ok((record, bytes.len()))),
-        Ok(other) => damaged(format!("the bytes are those of {}", other.id())),
-        Err(error) => damaged(error.to_string()),
-    }
+    Ok(unsealed(&bytes, id).map(|record| (record, bytes.len())))
 }
 
 /// The changes of a memory, as stored: those that are whole, and those that are damaged.

@@ -128,7 +128,7 @@ impl Rig {
         [ocm_record::Set::Authority, ocm_record::Set::Content]
             .into_iter()
             .flat_map(|set| self.disk.ids(number, set))
-            .map(|id| self.disk.record(number, &id).unwrap().clone())
+            .map(|id| self.disk.record(number, &id).unwrap().to_vec())
             .collect()
     }
 

@@ -30,7 +30,7 @@ mod tag;
 mod tree;
 
 pub use lthash::{LtHash, LtHashError, SetHash};
-pub use message::{Hello, MessageError, Page, PushVerdict, Refusal, Request, Response};
+pub use message::{Hello, MessageError, Page, PushVerdict, RangePage, Refusal, Request, Response};
 pub use parity::{Comparison, Parity, SetDigest, compare};
 pub use reconcile::{Initiator, ReconcileError, Step, WireError, respond};
 pub use session::{Action, Admitted, Failure, Outcome, Replica, Session, SetOutcome};
@@ -51,7 +51,10 @@ pub mod limits {
     pub const PAGE_BYTES: usize = MESSAGE_BYTES - 32 * 1024;
     /// Ids that one `Fetch` asks for, and records that one page carries: about one message of
     /// ordinary records.
-    pub const PAGE_RECORDS: usize = 512;
+    pub const PAGE_RECORDS: usize = 1024;
+    /// Pages of one session that may be on their way through admission to the disk while the next
+    /// is asked for: enough to keep network, verification and disk at work together.
+    pub const PAGES_IN_FLIGHT: u32 = 3;
     /// Space tags in one `Spaces`, padding included: a power of two above the number of spaces
     /// that two peers share.
     pub const TAGS: usize = 256;
@@ -85,4 +88,7 @@ pub mod limits {
     /// Ids that a peer may list and then say it does not have, in one session: more than the
     /// records it can have erased meanwhile, few enough to end the play of one that invents ids.
     pub const SESSION_ABSENT: u64 = 1024;
+    /// Records that a peer may serve in one session and that are then refused or rejected: an honest
+    /// one serves what it admitted by the same rules, so there are none but across versions.
+    pub const SESSION_REFUSED: u64 = 1024;
 }

@@ -12,8 +12,9 @@ use serde_bytes::ByteBuf;
 
 use crate::limits;
 use crate::parity::Parity;
+use crate::set::Span;
 use crate::tag::SpaceTag;
-pub use page::Page;
+pub use page::{Page, RangePage};
 pub(crate) use wire::Hash;
 
 /// What one peer asks another.
@@ -49,6 +50,15 @@ pub enum Request {
         /// Encoded records, at most [`limits::PAGE_RECORDS`].
         records: Vec<ByteBuf>,
     },
+    /// Code 10. All records of a part of a set, in the order of their ids, please.
+    Range {
+        /// The space.
+        tag: SpaceTag,
+        /// Which of its sets.
+        set: Set,
+        /// From the first id on, and below the second, which is above it.
+        span: Span,
+    },
     /// Code 6. What I store of this space; what do you?
     Parity {
         /// The space.
@@ -75,6 +85,14 @@ pub enum Response {
     },
     /// Code 4. As many of the records asked for as found room.
     Records(Page),
+    /// Code 10. The first records of the range asked for.
+    Range {
+        /// Encoded records in ascending order of their ids, at most [`limits::PAGE_RECORDS`].
+        records: Vec<ByteBuf>,
+        /// Where to go on: above the last record, and below the range's end. `None` when there are
+        /// no more.
+        next: Option<RecordId>,
+    },
     /// Code 5. What became of each pushed record, in the order they came.
     Pushed {
         /// At most [`limits::PAGE_RECORDS`].
@@ -221,7 +239,10 @@ impl Request {
             }
             Self::Fetch { ids, .. } => check_ids("ids", ids),
             Self::Push { records, .. } => check_records(records),
-            Self::Parity { .. } => Ok(()),
+            Self::Range { span, .. } if span.to <= span.from => {
+                Err(MessageError::Value("a range ends above its beginning"))
+            }
+            Self::Range { .. } | Self::Parity { .. } => Ok(()),
         }
     }
 
@@ -265,6 +286,7 @@ impl Response {
                 check_records(&page.records)?;
                 check_ids("absent ids", &page.absent)
             }
+            Self::Range { records, .. } => check_records(records),
             Self::Pushed { verdicts } => within("verdicts", verdicts.len(), limits::PAGE_RECORDS),
             Self::Parity { .. } | Self::Unknown | Self::Refused { .. } | Self::Busy => Ok(()),
         }

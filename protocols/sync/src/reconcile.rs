@@ -6,7 +6,9 @@
 //! not the ids. A conversation whose messages begin with [`wire::WITH_TIMES`] in place of
 //! [`wire::NEGENTROPY_1`] is the same in all else, but each hash in a list *of the responder* is
 //! preceded by a varint: its time less the time before it in the list, or less the time of the
-//! range's lower bound for the first. The responder answers each form in kind.
+//! range's lower bound for the first. The responder answers each form in kind. In this form a
+//! range of which the initiator has nothing is not listed at all ([`Step::missing`]), and a list that
+//! is short beside what the responder has is answered with fingerprints.
 
 mod wire;
 
@@ -17,8 +19,8 @@ use ocm_record::{RecordId, Time};
 use crate::limits;
 use crate::set::{OrderedSet, Span, Sum};
 pub use wire::WireError;
-pub(crate) use wire::write_varint;
 use wire::{Frame, Message, Mode, Range};
+pub(crate) use wire::{successor, write_varint};
 
 /// Ranges into which a range that differs is split.
 const BUCKETS: u64 = 16;
@@ -58,6 +60,9 @@ pub struct Step {
     pub need: Vec<RecordId>,
     /// Ids in the set that the peer lacks; at most [`limits::HAVES`], the rest in later rounds.
     pub have: Vec<RecordId>,
+    /// Ranges of which the set has nothing and the peer something, ascending: to be asked for as
+    /// they are, without a list.
+    pub missing: Vec<Span>,
     /// What to send next; `None` when everything has been compared.
     pub reply: Option<Vec<u8>>,
 }
@@ -102,7 +107,7 @@ impl Initiator {
             .into_iter()
             .filter_map(|(hash, time)| time.map(|time| RecordId::from_parts(time, hash)))
             .collect();
-        Ok(Step { need, have: found.have, reply: found.reply })
+        Ok(Step { need, have: found.have, missing: found.missing, reply: found.reply })
     }
 
     fn compare<S: OrderedSet + ?Sized>(
@@ -122,9 +127,15 @@ impl Initiator {
             match range.mode {
                 Mode::Skip => {}
                 Mode::Fingerprint(theirs) => {
-                    if until.minus(&before).fingerprint() != theirs
-                        && !split(set, &mut frame, span, &before, &until, Lists::Bare)
-                            .map_err(ReconcileError::Set)?
+                    let ours = until.minus(&before);
+                    // In an empty range there is nothing to differ in.
+                    if ours.fingerprint() == theirs || span.to <= span.from {
+                        continue;
+                    }
+                    if ours == Sum::EMPTY && self.form == wire::WITH_TIMES {
+                        found.missing.push(span);
+                    } else if !split(set, &mut frame, span, &before, &until, Lists::Bare)
+                        .map_err(ReconcileError::Set)?
                     {
                         close(set, &mut frame, span.from)?;
                         break;
@@ -168,6 +179,12 @@ pub fn respond<S: OrderedSet + ?Sized>(
             Mode::Fingerprint(_) => {
                 split(set, &mut frame, span, &before, &until, lists).map_err(ReconcileError::Set)?
             }
+            // A list of it all would be long: fingerprints tell where the asker has nothing.
+            Mode::List(theirs)
+                if lists == Lists::Timed && is_long(until.minus(&before).count, theirs.len()) =>
+            {
+                split(set, &mut frame, span, &before, &until, lists).map_err(ReconcileError::Set)?
+            }
             Mode::List(_) => {
                 if let Some(cut) = list(set, &mut frame, span, lists)? {
                     close(set, &mut frame, cut)?;
@@ -183,6 +200,11 @@ pub fn respond<S: OrderedSet + ?Sized>(
     }
     while message.next_range(false)?.is_some() {}
     Ok(frame.into_bytes())
+}
+
+/// Whether a range of `ours` ids is answered with fingerprints, although the asker listed its own.
+const fn is_long(ours: u64, theirs: usize) -> bool {
+    ours > 16 * BUCKETS && ours > 4 * theirs as u64
 }
 
 /// How ids are written in a list.
@@ -328,6 +350,7 @@ fn close<S: OrderedSet + ?Sized>(
 struct Found {
     need: Vec<([u8; 32], Option<Time>)>,
     have: Vec<RecordId>,
+    missing: Vec<Span>,
     reply: Option<Vec<u8>>,
 }
 

@@ -8,8 +8,8 @@ use serde_bytes::ByteBuf;
 use crate::limits;
 use crate::message::{Page, PushVerdict, Refusal, Request, Response};
 use crate::parity::{Comparison, Parity, compare};
-use crate::reconcile::{Initiator, ReconcileError, WireError};
-use crate::set::OrderedSet;
+use crate::reconcile::{Initiator, ReconcileError, WireError, successor};
+use crate::set::{OrderedSet, Span};
 use crate::tag::SpaceTag;
 
 /// What a session reads of this node's replica of the space.
@@ -33,43 +33,51 @@ pub trait Replica {
 /// The asking side of one run of anti-entropy, with one peer in one space: the authority set, then
 /// the content set; in each, rounds of reconciliation, and after each round the records that it
 /// showed to be missing here (fetched, handed over for admission) and there (pushed); at the end
-/// both sides' parity.
+/// both sides' parity. What is missing here is asked for by its id, or as a range where nothing
+/// of the range is here: a newcomer asks for everything at once, and reconciles nothing.
 ///
-/// **The contract.** [`Session::start`] and every `on_…` method return one [`Action`]. The caller
-/// carries it out and calls the one method that the action names; nothing else is in flight
-/// meanwhile, so one page at most is held. After [`Action::Done`], [`Action::Failed`] or an error
-/// there is nothing more to do. A method called out of turn fails the session. There is no clock here: a
-/// caller that loses the connection, or tires of waiting, drops the session; whatever was admitted
-/// stays, and the next session goes on from there.
+/// **The contract.** [`Session::start`] and every `on_…` method return [`Action`]s, in the order in
+/// which they are to be carried out; each names the method that takes its result, if any. One
+/// request at most is open, and [`limits::PAGES_IN_FLIGHT`] pages at most are being admitted, whose
+/// [`Session::on_admitted`] come in their order. After [`Action::Done`], [`Action::Failed`] or an
+/// error there is nothing more to do. A method called out of turn fails the session. There is no
+/// clock here: a caller that loses the connection, or tires of waiting, drops the session; whatever
+/// was admitted stays, and the next session goes on from there.
 ///
 /// Every session ends: rounds and requests are bounded by [`limits`], whatever the peer says. An
 /// `Err` from any method means that our own replica cannot be read, and is not about the peer.
 #[derive(Debug)]
 pub struct Session {
     tag: SpaceTag,
-    state: State,
+    open: Open,
     set: Set,
     initiator: Option<Initiator>,
     /// The next round's message, which waits until this round's records are dealt with.
     reply: Option<Vec<u8>>,
     /// Ids to fetch, ascending in each round.
     need: VecDeque<RecordId>,
+    /// Ranges to ask for, ascending.
+    missing: VecDeque<Span>,
     /// Ids to push.
     have: VecDeque<RecordId>,
+    /// Pages on their way through admission.
+    admitting: u32,
     /// Why the session ends once what arrived is admitted.
     end: Option<Failure>,
     requests: u32,
     outcome: Outcome,
 }
 
+/// What is being waited for, besides admission.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum State {
-    Reconciling,
-    Fetching { asked: Vec<RecordId> },
-    Admitting,
-    Loading { wanted: Vec<RecordId> },
-    Pushing { records: usize },
-    Comparing,
+enum Open {
+    Nothing,
+    Round,
+    Fetch { asked: Vec<RecordId> },
+    Range { span: Span },
+    Load { wanted: Vec<RecordId> },
+    Push { records: usize },
+    Parity,
     Over,
 }
 
@@ -78,8 +86,8 @@ enum State {
 pub enum Action {
     /// Send this to the peer; then [`Session::on_response`].
     Send(Request),
-    /// Pass these through admission, and wait until they are stored; then
-    /// [`Session::on_admitted`]. Each has an id that was asked for; nothing is verified yet.
+    /// Pass these through admission; when they are stored, [`Session::on_admitted`]. Each is one
+    /// that was asked for; nothing is verified yet.
     Admit {
         /// The set that was being reconciled; a record's own kind decides where it belongs.
         set: Set,
@@ -178,12 +186,17 @@ pub enum Failure {
     /// set. The peer is at fault; the rest of its page was admitted.
     #[error("the peer spoke of record {0}, which was not asked for")]
     NotAsked(RecordId),
-    /// A page that settled none of the ids asked for. The peer is at fault.
-    #[error("the peer answered a fetch with neither records nor absences")]
+    /// A page that settled none of the ids asked for, or brought a range no further. The peer is at
+    /// fault.
+    #[error("the peer answered a request for records with none, and with no end")]
     Stalled,
     /// The peer listed too many ids that it then did not have.
     #[error("the peer listed {0} ids that it does not have, more than {max}", max = limits::SESSION_ABSENT)]
     Absent(u64),
+    /// The peer served too many records that were refused or rejected: it cannot have admitted them
+    /// itself. The peer is at fault.
+    #[error("the peer served {0} records that may not stand, more than {max}", max = limits::SESSION_REFUSED)]
+    Worthless(u64),
     /// The peer claims to lack more records than the set has, twice over. The peer is at fault.
     #[error("the peer claims to lack {lacking} records of a set of {len}")]
     Lacking {
@@ -211,27 +224,35 @@ impl Session {
     ///
     /// # Errors
     /// When the replica cannot be read.
-    pub fn start<R: Replica>(tag: SpaceTag, replica: &R) -> Result<(Self, Action), Error<R>> {
+    pub fn start<R: Replica>(tag: SpaceTag, replica: &R) -> Result<(Self, Vec<Action>), Error<R>> {
         let mut session = Self {
             tag,
-            state: State::Over,
+            open: Open::Nothing,
             set: Set::Authority,
             initiator: None,
             reply: None,
             need: VecDeque::new(),
+            missing: VecDeque::new(),
             have: VecDeque::new(),
+            admitting: 0,
             end: None,
             requests: 0,
             outcome: Outcome::default(),
         };
         let action = session.begin_set(Set::Authority, replica)?;
-        Ok((session, action))
+        Ok((session, vec![action]))
     }
 
     /// What was done so far.
     #[must_use]
     pub fn outcome(&self) -> &Outcome {
         &self.outcome
+    }
+
+    /// Whether it is being served ranges of which nothing is here.
+    #[must_use]
+    pub fn is_filling(&self) -> bool {
+        matches!(self.open, Open::Range { .. }) || !self.missing.is_empty()
     }
 
     /// Takes the peer's response to the last request.
@@ -242,39 +263,43 @@ impl Session {
         &mut self,
         response: Response,
         replica: &R,
-    ) -> Result<Action, Error<R>> {
-        match (std::mem::replace(&mut self.state, State::Over), response) {
-            (State::Over | State::Admitting | State::Loading { .. }, _) => {
-                Ok(self.fail(Failure::OutOfTurn))
+    ) -> Result<Vec<Action>, Error<R>> {
+        match (std::mem::replace(&mut self.open, Open::Nothing), response) {
+            (Open::Over | Open::Nothing | Open::Load { .. }, _) => {
+                return Ok(self.fail(Failure::OutOfTurn));
             }
-            (_, Response::Unknown) => Ok(self.fail(Failure::Unknown)),
-            (_, Response::Busy) => Ok(self.fail(Failure::Busy)),
-            (_, Response::Refused { reason }) => Ok(self.fail(Failure::Refused(reason))),
-            (State::Reconciling, Response::Reconcile { message }) => {
-                self.take_round(&message, replica)
+            (_, Response::Unknown) => self.end = Some(Failure::Unknown),
+            (_, Response::Busy) => self.end = Some(Failure::Busy),
+            (_, Response::Refused { reason }) => self.end = Some(Failure::Refused(reason)),
+            (Open::Round, Response::Reconcile { message }) => self.take_round(&message, replica)?,
+            (Open::Fetch { asked }, Response::Records(page)) => {
+                let records = self.take_page(asked, &page);
+                return self.admit(records, replica);
             }
-            (State::Fetching { asked }, Response::Records(page)) => {
-                self.take_page(asked, &page, replica)
+            (Open::Range { span }, Response::Range { records, next }) => {
+                let records = self.take_range(span, &records, next);
+                return self.admit(records, replica);
             }
-            (State::Pushing { records }, Response::Pushed { verdicts })
+            (Open::Push { records }, Response::Pushed { verdicts })
                 if verdicts.len() == records =>
             {
                 let taken =
                     |v: &&PushVerdict| matches!(v, PushVerdict::Accept | PushVerdict::Duplicate);
                 self.tally().taken += verdicts.iter().filter(taken).count() as u64;
-                self.go_on(replica)
             }
-            (State::Comparing, Response::Parity { parity: theirs }) => {
+            (Open::Parity, Response::Parity { parity: theirs }) => {
                 let ours = replica.parity()?;
                 self.outcome.parity = Some((ours, theirs));
                 self.outcome.comparison = Some(compare(&ours, &theirs));
-                Ok(Action::Done(self.outcome))
+                self.open = Open::Over;
+                return Ok(vec![Action::Done(self.outcome)]);
             }
-            _ => Ok(self.fail(Failure::Mismatch)),
+            _ => self.end = Some(Failure::Mismatch),
         }
+        self.go_on(replica)
     }
 
-    /// Takes note that the page given with [`Action::Admit`] has been decided on and stored.
+    /// Takes note that the oldest page given with [`Action::Admit`] has been decided on and stored.
     ///
     /// # Errors
     /// When the replica cannot be read.
@@ -282,26 +307,32 @@ impl Session {
         &mut self,
         admitted: Admitted,
         replica: &R,
-    ) -> Result<Action, Error<R>> {
-        if self.state != State::Admitting {
+    ) -> Result<Vec<Action>, Error<R>> {
+        if self.admitting == 0 {
             return Ok(self.fail(Failure::OutOfTurn));
         }
+        self.admitting -= 1;
         let tally = self.tally();
         tally.admitted += admitted.admitted;
         tally.held += admitted.held;
         tally.refused += admitted.refused;
-        match self.end.take() {
-            Some(failure) => Ok(self.fail(failure)),
-            None => self.go_on(replica),
+        let refused = self.outcome.authority.refused + self.outcome.content.refused;
+        if refused > limits::SESSION_REFUSED {
+            self.end.get_or_insert(Failure::Worthless(refused));
         }
+        self.go_on(replica)
     }
 
     /// Takes the records asked for with [`Action::Load`], as [`Page::fill`] gives them.
     ///
     /// # Errors
     /// When the replica cannot be read.
-    pub fn on_loaded<R: Replica>(&mut self, page: Page, replica: &R) -> Result<Action, Error<R>> {
-        let State::Loading { wanted } = std::mem::replace(&mut self.state, State::Over) else {
+    pub fn on_loaded<R: Replica>(
+        &mut self,
+        page: Page,
+        replica: &R,
+    ) -> Result<Vec<Action>, Error<R>> {
+        let Open::Load { wanted } = std::mem::replace(&mut self.open, Open::Nothing) else {
             return Ok(self.fail(Failure::OutOfTurn));
         };
         let settled = page.settled();
@@ -315,8 +346,9 @@ impl Session {
             return self.go_on(replica);
         }
         self.tally().pushed += page.records.len() as u64;
-        let state = State::Pushing { records: page.records.len() };
-        Ok(self.send(state, Request::Push { tag: self.tag, records: page.records }))
+        let open = Open::Push { records: page.records.len() };
+        let request = Request::Push { tag: self.tag, records: page.records };
+        Ok(vec![self.send(open, request)])
     }
 
     fn tally(&mut self) -> &mut SetOutcome {
@@ -326,74 +358,120 @@ impl Session {
         }
     }
 
-    fn fail(&mut self, failure: Failure) -> Action {
-        self.state = State::Over;
+    fn fail(&mut self, failure: Failure) -> Vec<Action> {
+        vec![self.failed(failure)]
+    }
+
+    fn failed(&mut self, failure: Failure) -> Action {
+        self.open = Open::Over;
         Action::Failed { failure, outcome: self.outcome }
     }
 
-    fn send(&mut self, state: State, request: Request) -> Action {
+    fn send(&mut self, open: Open, request: Request) -> Action {
         if self.requests >= limits::SESSION_REQUESTS {
-            return self.fail(Failure::Requests);
+            return self.failed(Failure::Requests);
         }
         self.requests += 1;
-        self.state = state;
+        self.open = open;
         Action::Send(request)
     }
 
     fn begin_set<R: Replica>(&mut self, set: Set, replica: &R) -> Result<Action, Error<R>> {
-        let (initiator, message) = Initiator::start(&replica.set(set)?, limits::FRAME_BYTES)?;
         self.set = set;
+        let ours = replica.set(set)?;
+        if ours.is_empty()? {
+            return Ok(self.ask_range(Span::all()));
+        }
+        let (initiator, message) = Initiator::start(&ours, limits::FRAME_BYTES)?;
         self.initiator = Some(initiator);
         Ok(self.ask_round(message))
     }
 
     fn ask_round(&mut self, message: Vec<u8>) -> Action {
         if self.tally().rounds >= limits::SESSION_ROUNDS {
-            return self.fail(Failure::Rounds);
+            return self.failed(Failure::Rounds);
         }
         self.tally().rounds += 1;
         let (tag, set) = (self.tag, self.set);
         let message = ByteBuf::from(message);
-        self.send(State::Reconciling, Request::Reconcile { tag, set, message })
+        self.send(Open::Round, Request::Reconcile { tag, set, message })
     }
 
-    /// The next thing to do when nothing is in flight: fetch, push, another round, the other set,
-    /// the comparison.
-    fn go_on<R: Replica>(&mut self, replica: &R) -> Result<Action, Error<R>> {
-        let mut asked = Vec::new();
-        let ours = replica.set(self.set)?;
-        while asked.len() < limits::PAGE_RECORDS
-            && let Some(id) = self.need.pop_front()
-        {
-            // It may have come by gossip, or from another peer.
-            if !ours.contains(&id)? {
-                asked.push(id);
+    fn ask_range(&mut self, span: Span) -> Action {
+        let (tag, set) = (self.tag, self.set);
+        self.send(Open::Range { span }, Request::Range { tag, set, span })
+    }
+
+    /// Hands a page over for admission, and goes on meanwhile.
+    fn admit<R: Replica>(
+        &mut self,
+        records: Vec<SignedRecord>,
+        replica: &R,
+    ) -> Result<Vec<Action>, Error<R>> {
+        self.tally().received += records.len() as u64;
+        let mut actions = Vec::new();
+        if !records.is_empty() {
+            self.admitting += 1;
+            actions.push(Action::Admit { set: self.set, records });
+        }
+        actions.extend(self.go_on(replica)?);
+        Ok(actions)
+    }
+
+    /// The next thing to do when no request is open: ask for more records as long as not too many
+    /// are on their way; when all are stored, push, another round, the other set, the comparison.
+    fn go_on<R: Replica>(&mut self, replica: &R) -> Result<Vec<Action>, Error<R>> {
+        if self.open != Open::Nothing {
+            return Ok(Vec::new());
+        }
+        if self.end.is_none() && self.admitting < limits::PAGES_IN_FLIGHT {
+            let mut asked = Vec::new();
+            let ours = replica.set(self.set)?;
+            while asked.len() < limits::PAGE_RECORDS
+                && let Some(id) = self.need.pop_front()
+            {
+                // It may have come by gossip, or from another peer.
+                if !ours.contains(&id)? {
+                    asked.push(id);
+                }
+            }
+            if !asked.is_empty() {
+                let request = Request::Fetch { tag: self.tag, ids: asked.clone() };
+                return Ok(vec![self.send(Open::Fetch { asked }, request)]);
+            }
+            if let Some(span) = self.missing.pop_front() {
+                return Ok(vec![self.ask_range(span)]);
             }
         }
-        if !asked.is_empty() {
-            let request = Request::Fetch { tag: self.tag, ids: asked.clone() };
-            return Ok(self.send(State::Fetching { asked }, request));
+        if self.admitting > 0 {
+            return Ok(Vec::new());
+        }
+        if let Some(failure) = self.end.take() {
+            return Ok(self.fail(failure));
         }
         if !self.have.is_empty() {
             let page = self.have.len().min(limits::PAGE_RECORDS);
             let wanted: Vec<RecordId> = self.have.drain(..page).collect();
-            self.state = State::Loading { wanted: wanted.clone() };
-            return Ok(Action::Load { ids: wanted });
+            self.open = Open::Load { wanted: wanted.clone() };
+            return Ok(vec![Action::Load { ids: wanted }]);
         }
         if let Some(message) = self.reply.take() {
-            return Ok(self.ask_round(message));
+            return Ok(vec![self.ask_round(message)]);
         }
-        match self.set {
-            Set::Authority => self.begin_set(Set::Content, replica),
+        Ok(vec![match self.set {
+            Set::Authority => self.begin_set(Set::Content, replica)?,
             Set::Content => {
                 let parity = replica.parity()?;
-                Ok(self.send(State::Comparing, Request::Parity { tag: self.tag, parity }))
+                self.send(Open::Parity, Request::Parity { tag: self.tag, parity })
             }
-        }
+        }])
     }
 
-    fn take_round<R: Replica>(&mut self, message: &[u8], replica: &R) -> Result<Action, Error<R>> {
-        let Some(initiator) = &self.initiator else { return Ok(self.fail(Failure::OutOfTurn)) };
+    fn take_round<R: Replica>(&mut self, message: &[u8], replica: &R) -> Result<(), Error<R>> {
+        let Some(initiator) = &self.initiator else {
+            self.end = Some(Failure::OutOfTurn);
+            return Ok(());
+        };
         let ours = replica.set(self.set)?;
         match initiator.step(&ours, message) {
             Ok(step) => {
@@ -403,26 +481,26 @@ impl Session {
                 tally.lacking += step.have.len() as u64;
                 let lacking = tally.lacking;
                 if lacking > len.saturating_mul(2) {
-                    return Ok(self.fail(Failure::Lacking { lacking, len }));
+                    self.end = Some(Failure::Lacking { lacking, len });
+                    return Ok(());
                 }
                 self.need = step.need.into();
                 self.have = step.have.into();
+                self.missing = step.missing.into();
                 self.reply = step.reply;
-                self.go_on(replica)
+                Ok(())
             }
-            Err(ReconcileError::Wire(e)) => Ok(self.fail(e.into())),
+            Err(ReconcileError::Wire(e)) => {
+                self.end = Some(e.into());
+                Ok(())
+            }
             Err(ReconcileError::Set(e)) => Err(e),
         }
     }
 
     /// Sorts out a page: what was asked for goes to admission, the rest of what was asked is asked
     /// again, and anything else ends the session once the good part is admitted.
-    fn take_page<R: Replica>(
-        &mut self,
-        asked: Vec<RecordId>,
-        page: &Page,
-        replica: &R,
-    ) -> Result<Action, Error<R>> {
+    fn take_page(&mut self, asked: Vec<RecordId>, page: &Page) -> Vec<SignedRecord> {
         let mut open: BTreeSet<RecordId> = asked.iter().copied().collect();
         let mut records = Vec::with_capacity(page.records.len());
         let mut unreadable = 0;
@@ -450,28 +528,56 @@ impl Session {
             open.pop_first();
         }
         if open.len() == asked.len() && self.end.is_none() {
-            return Ok(self.fail(Failure::Stalled));
+            self.end = Some(Failure::Stalled);
         }
         for id in asked.into_iter().rev().filter(|id| open.contains(id)) {
             self.need.push_front(id);
         }
-        let received = records.len() as u64;
         let tally = self.tally();
-        tally.received += received;
         tally.unreadable += unreadable;
         tally.absent += absent;
         let all_absent = self.outcome.authority.absent + self.outcome.content.absent;
         if all_absent > limits::SESSION_ABSENT && self.end.is_none() {
             self.end = Some(Failure::Absent(all_absent));
         }
-        if !records.is_empty() {
-            self.state = State::Admitting;
-            return Ok(Action::Admit { set: self.set, records });
+        records
+    }
+
+    /// Sorts out a page of a range: what lies in it, in its order, goes to admission; the rest of
+    /// the range is asked for next; anything else ends the session once the good part is admitted.
+    fn take_range(
+        &mut self,
+        span: Span,
+        page: &[ByteBuf],
+        next: Option<RecordId>,
+    ) -> Vec<SignedRecord> {
+        let mut records = Vec::with_capacity(page.len());
+        let mut from = span.from;
+        for bytes in page {
+            match SignedRecord::decode(bytes) {
+                Ok(record) if record.kind().set() == self.set => {
+                    let id = record.id();
+                    if !(Span { from, to: span.to }).contains(&id) {
+                        self.end = Some(Failure::NotAsked(id));
+                        break;
+                    }
+                    from = successor(&id);
+                    records.push(record);
+                }
+                Ok(record) => self.end = Some(Failure::NotAsked(record.id())),
+                // No fault of the sender's.
+                Err(Malformed::Version(_)) => self.tally().unreadable += 1,
+                Err(e) => self.end = Some(Failure::Malformed(e)),
+            }
         }
-        match self.end.take() {
-            Some(failure) => Ok(self.fail(failure)),
-            None => self.go_on(replica),
+        match next {
+            None => {}
+            Some(next) if page.is_empty() || next < from || next >= span.to => {
+                self.end.get_or_insert(Failure::Stalled);
+            }
+            Some(next) => self.missing.push_front(Span { from: next, to: span.to }),
         }
+        records
     }
 }
 

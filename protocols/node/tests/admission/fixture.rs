@@ -217,7 +217,7 @@ impl Host {
     pub(crate) fn stores(&self, record: &VerifiedRecord) -> bool {
         let number = self.space(record.space()).number;
         let at = layout::record(number, record.set(), &record.id());
-        self.disk.0.get(&at).is_some_and(|bytes| *bytes == record.encode())
+        self.disk.0.get(&at).is_some_and(|bytes| *bytes == layout::seal(record.encode()))
     }
 
     /// The ids stored in a space, by the disk.

@@ -2,9 +2,7 @@
 
 use ipld_core::ipld::Ipld;
 use ocm_node::{Command, CommandError, Hold, Refuse, Reject, Reply, Verdict, view};
-use ocm_record::{
-    Header, Kind, Malformed, RecordId, SignedRecord, Time, VerifiedRecord, VerifyError,
-};
+use ocm_record::{Header, Kind, Malformed, RecordId, Time, VerifiedRecord, VerifyError};
 use ocm_space::{Genesis, Refusal, Role};
 
 use crate::fixture::*;
@@ -308,7 +306,7 @@ fn records_written_here_form_one_log_for_each_process() {
         [ocm_record::Set::Authority, ocm_record::Set::Content]
             .iter()
             .find_map(|set| host.disk.0.get(&ocm_node::layout::record(number, *set, &id)))
-            .map(|bytes| SignedRecord::decode(bytes).unwrap().verify().unwrap())
+            .map(|value| ocm_node::view::read_verified(value, &id).unwrap())
             .unwrap()
     };
     let mut log = vec![space.0, write(&mut host), write(&mut host)];

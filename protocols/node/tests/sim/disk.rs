@@ -35,7 +35,8 @@ impl Disk {
                 match value {
                     Some(value) => {
                         if key[0] == b'r' {
-                            records.push((key.clone(), value.clone()));
+                            let record = layout::unseal(&value).expect("a record is sealed");
+                            records.push((key.clone(), record.to_vec()));
                         }
                         self.durable.insert(key, value);
                     }
@@ -74,10 +75,11 @@ impl Disk {
     }
 
     /// The bytes of a record, whichever set it is in.
-    pub(crate) fn record(&self, space: SpaceNumber, id: &RecordId) -> Option<&Value> {
-        [Set::Authority, Set::Content]
+    pub(crate) fn record(&self, space: SpaceNumber, id: &RecordId) -> Option<&[u8]> {
+        let value = [Set::Authority, Set::Content]
             .into_iter()
-            .find_map(|set| self.durable.get(&layout::record(space, set, id)))
+            .find_map(|set| self.durable.get(&layout::record(space, set, id)))?;
+        Some(layout::unseal(value).unwrap())
     }
 
     /// Flips a bit of a stored record.

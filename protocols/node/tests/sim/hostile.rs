@@ -1,13 +1,14 @@
 //! A peer that does everything it should not, over the same links as the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipld_core::ipld::Ipld;
 use ocm_discovery::{CERTIFICATE_LIFE_MS, Certificate, PeerId};
 use ocm_memory::encode_edits;
 use ocm_record::{Boot, Did, Kind, RecordId, Set, SigningKey, SpaceId, Time, VerifiedRecord};
 use ocm_sync::{
-    Hello, Page, PushVerdict, Refusal, Request, Response, SpaceTag, SumTree, respond, space_tag,
+    Hello, Page, PushVerdict, Refusal, Request, Response, SpaceTag, Span, SumTree, respond,
+    space_tag,
 };
 use serde_bytes::ByteBuf;
 
@@ -398,7 +399,8 @@ impl World {
     /// Asks something under a tag.
     fn ask_about(&mut self, index: usize, to: usize, tag: SpaceTag, pries: bool) {
         let any = |dice: &mut Dice| RecordId::from_parts(Time::from_millis(1), dice.bytes());
-        let request = match self.dice.below(5) {
+        let request = match self.dice.below(6) {
+            4 => Request::Range { tag, set: Set::Content, span: Span::all() },
             0 => Request::Parity { tag, parity: any_parity(&mut self.dice) },
             1 => Request::Fetch { tag, ids: vec![any(&mut self.dice)] },
             2 => {
@@ -531,6 +533,28 @@ impl World {
                 Response::Reconcile { message: message.into() }
             }
             Request::Fetch { ids, .. } => Response::Records(self.false_page(index, from, ids)),
+            Request::Range { set, span, .. } => {
+                let space = self.common_space(index, from);
+                let inside = |record: &&VerifiedRecord| {
+                    Some(record.space()) == space
+                        && record.set() == set
+                        && span.contains(&record.id())
+                };
+                let known = self.ledger.records.values().filter(inside).map(VerifiedRecord::id);
+                let known: BTreeSet<RecordId> = known.collect();
+                let mut ids: Vec<RecordId> =
+                    known.into_iter().filter(|_| self.dice.percent(80)).collect();
+                if self.dice.percent(20) {
+                    ids.reverse();
+                }
+                let next = match self.dice.below(6) {
+                    0 => ids.last().copied(),
+                    1 => Some(RecordId::from_parts(Time::from_millis(self.now), [7; 32])),
+                    2 => Some(span.to),
+                    _ => None,
+                };
+                Response::Range { records: self.false_page(index, from, ids).records, next }
+            }
             Request::Push { records, .. } => {
                 let more = usize::from(self.dice.percent(20));
                 Response::Pushed { verdicts: vec![PushVerdict::Accept; records.len() + more] }

@@ -170,7 +170,7 @@ impl World {
         for set in [Set::Authority, Set::Content] {
             for record in disk.ids(number, set) {
                 names.push((id, record));
-                records.push(disk.record(number, &record).unwrap().clone());
+                records.push(disk.record(number, &record).unwrap().to_vec());
             }
         }
         if let Some(first) = records.first() {

@@ -52,3 +52,36 @@ impl Page {
         self.records.len() + self.absent.len()
     }
 }
+
+/// Records of a range as they are gathered: as many as fit one message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RangePage {
+    records: Vec<ByteBuf>,
+    room: usize,
+}
+
+impl Default for RangePage {
+    fn default() -> Self {
+        Self { records: Vec::new(), room: limits::PAGE_BYTES }
+    }
+}
+
+impl RangePage {
+    /// Adds an encoded record, unless [`limits::PAGE_RECORDS`] or [`limits::PAGE_BYTES`] leave no
+    /// room; whether it was added. The first one always is.
+    pub fn push(&mut self, record: &[u8]) -> bool {
+        let room = self.room.checked_sub(record.len() + FRAMING);
+        let fits = room.filter(|_| self.records.len() < limits::PAGE_RECORDS);
+        if let Some(room) = fits {
+            self.room = room;
+            self.records.push(ByteBuf::from(record));
+        }
+        fits.is_some()
+    }
+
+    /// The records, ascending.
+    #[must_use]
+    pub fn into_records(self) -> Vec<ByteBuf> {
+        self.records
+    }
+}

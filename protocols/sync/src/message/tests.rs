@@ -61,6 +61,12 @@ fn arb_request() -> impl Strategy<Value = Request> {
         }),
         (tag(), arb_ids()).prop_map(|(tag, ids)| Request::Fetch { tag, ids }),
         (tag(), arb_records()).prop_map(|(tag, records)| Request::Push { tag, records }),
+        (tag(), any::<bool>(), arb_id(), arb_id())
+            .prop_filter("a range ends above its beginning", |(_, _, from, to)| from < to)
+            .prop_map(|(tag, authority, from, to)| {
+                let set = if authority { Set::Authority } else { Set::Content };
+                Request::Range { tag, set, span: Span { from, to } }
+            }),
         (tag(), arb_parity()).prop_map(|(tag, parity)| Request::Parity { tag, parity }),
     ]
 }
@@ -80,6 +86,8 @@ fn arb_response() -> impl Strategy<Value = Response> {
         arb_bytes(200).prop_map(|message| Response::Reconcile { message }),
         (arb_records(), arb_ids())
             .prop_map(|(records, absent)| Response::Records(Page { records, absent })),
+        (arb_records(), prop::option::of(arb_id()))
+            .prop_map(|(records, next)| Response::Range { records, next }),
         prop::collection::vec(verdict, 0..9).prop_map(|verdicts| Response::Pushed { verdicts }),
         arb_parity().prop_map(|parity| Response::Parity { parity }),
         Just(Response::Unknown),
@@ -221,7 +229,7 @@ fn nth_tag(n: usize) -> SpaceTag {
 
 #[test]
 fn a_page_takes_what_fits_and_no_more() {
-    let ids: Vec<RecordId> = (0..600).map(|n| RecordId::from_parts(Time(n), [1; 32])).collect();
+    let ids: Vec<RecordId> = (0..1500).map(|n| RecordId::from_parts(Time(n), [1; 32])).collect();
     let small =
         Page::fill(&ids, |id| Ok::<_, ()>((id.time().0 % 3 != 0).then(|| vec![0; 100]))).unwrap();
     assert_eq!(small.settled(), limits::PAGE_RECORDS);

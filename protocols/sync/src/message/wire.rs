@@ -11,6 +11,7 @@ use serde_bytes::{ByteArray, ByteBuf};
 use super::{Hello, MessageError, Page, PushVerdict, Refusal, Request, Response};
 use crate::limits;
 use crate::parity::Parity;
+use crate::set::Span;
 
 /// 32 bytes, a byte string in CBOR.
 pub(crate) type Hash = ByteArray<32>;
@@ -24,6 +25,7 @@ const PARITY: u8 = 6;
 const UNKNOWN: u8 = 7;
 const REFUSED: u8 = 8;
 const BUSY: u8 = 9;
+const RANGE: u8 = 10;
 
 /// A list of at most `MAX` items: reading stops at the first item too many, whatever the list's
 /// head promises.
@@ -150,6 +152,9 @@ pub(super) fn encode_request(request: &Request) -> Vec<u8> {
             to_canonical(&(RECONCILE, Hash::new(*tag), set_code(*set), message))
         }
         Request::Fetch { tag, ids } => to_canonical(&(RECORDS, Hash::new(*tag), ids)),
+        Request::Range { tag, set, span } => {
+            to_canonical(&(RANGE, Hash::new(*tag), set_code(*set), span.from, span.to))
+        }
         Request::Push { tag, records } => to_canonical(&(PUSH, Hash::new(*tag), records)),
         Request::Parity { tag, parity } => to_canonical(&(PARITY, Hash::new(*tag), parity)),
     }
@@ -170,6 +175,10 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<Request, MessageError> {
             let (_, tag, List(ids)): (u8, Hash, Ids) = read(bytes)?;
             Request::Fetch { tag: tag.into_array(), ids }
         }
+        RANGE => {
+            let (_, tag, set, from, to): (u8, Hash, u8, RecordId, RecordId) = read(bytes)?;
+            Request::Range { tag: tag.into_array(), set: set_of(set)?, span: Span { from, to } }
+        }
         PUSH => {
             let (_, tag, List(records)): (u8, Hash, Records) = read(bytes)?;
             Request::Push { tag: tag.into_array(), records }
@@ -188,6 +197,7 @@ pub(super) fn encode_response(response: &Response) -> Vec<u8> {
         Response::Spaces { shared } => to_canonical(&(SPACES, shared)),
         Response::Reconcile { message } => to_canonical(&(RECONCILE, message)),
         Response::Records(page) => to_canonical(&(RECORDS, &page.records, &page.absent)),
+        Response::Range { records, next } => to_canonical(&(RANGE, records, next)),
         Response::Pushed { verdicts } => {
             let codes: Vec<u8> = verdicts.iter().map(|verdict| verdict_code(*verdict)).collect();
             to_canonical(&(PUSH, codes))
@@ -213,6 +223,10 @@ pub(super) fn decode_response(bytes: &[u8]) -> Result<Response, MessageError> {
         RECORDS => {
             let (_, List(records), List(absent)): (u8, Records, Ids) = read(bytes)?;
             Response::Records(Page { records, absent })
+        }
+        RANGE => {
+            let (_, List(records), next): (u8, Records, Option<RecordId>) = read(bytes)?;
+            Response::Range { records, next }
         }
         PUSH => {
             let (_, List(codes)): (u8, List<u8, { limits::PAGE_RECORDS }>) = read(bytes)?;

@@ -319,7 +319,7 @@ pub(super) fn shortest_bound(last: &RecordId, next: &RecordId) -> (RecordId, usi
 }
 
 /// The lowest id above this one; itself when there is none.
-pub(super) fn successor(id: &RecordId) -> RecordId {
+pub(crate) fn successor(id: &RecordId) -> RecordId {
     let mut bytes = *id.as_bytes();
     for byte in bytes.iter_mut().rev() {
         let (next, carried) = byte.overflowing_add(1);

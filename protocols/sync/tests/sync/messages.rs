@@ -2,7 +2,7 @@
 
 use ocm_record::{Set, to_canonical};
 use ocm_sync::{
-    Hello, MessageError, Page, Parity, PushVerdict, Refusal, Request, Response, SetDigest,
+    Hello, MessageError, Page, Parity, PushVerdict, Refusal, Request, Response, SetDigest, Span,
 };
 use serde_bytes::ByteBuf;
 use serde_json::{Value, json};
@@ -59,6 +59,10 @@ fn of_request(request: &Request) -> Value {
             json!({ "reconcile": { "tag": hex(tag), "set": set(which), "message": hex(message) } })
         }
         Request::Fetch { tag, ids } => json!({ "fetch": { "tag": hex(tag), "ids": shown(ids) } }),
+        Request::Range { tag, set: which, span } => {
+            let (from, to) = (span.from.to_string(), span.to.to_string());
+            json!({ "range": { "tag": hex(tag), "set": set(which), "from": from, "to": to } })
+        }
         Request::Push { tag, records: lists } => {
             json!({ "push": { "tag": hex(tag), "records": records(lists) } })
         }
@@ -83,6 +87,10 @@ fn of_response(response: &Response) -> Value {
         Response::Records(page) => {
             let (present, absent) = (records(&page.records), shown(&page.absent));
             json!({ "records": { "records": present, "absent": absent } })
+        }
+        Response::Range { records: lists, next } => {
+            let next = next.map(|id| id.to_string());
+            json!({ "range": { "records": records(lists), "next": next } })
         }
         Response::Pushed { verdicts } => {
             json!({ "pushed": verdicts.iter().map(code).collect::<Vec<u8>>() })
@@ -146,7 +154,7 @@ fn tampered_in_general() -> Vec<Value> {
         tampered("an array of 24", [[0x98, 24].as_slice(), &[1; 24]].concat(), "value"),
         tampered("an array of unknown length", [0x9f, 9, 0xff], "value"),
         tampered("code 0", array(&[part(&0)]), "code"),
-        tampered("code 10", array(&[part(&10)]), "code"),
+        tampered("code 11", array(&[part(&11)]), "code"),
         tampered(
             "a hello without kinds",
             array(&[part(&1), part(&1), part(&""), blob(&[7; 32]), blob(&[])]),
@@ -217,6 +225,17 @@ fn request() {
         ),
         ("fetch", Request::Fetch { tag: TAG, ids: vec![named(0, 1), named(1, 0)] }),
         (
+            "range",
+            Request::Range {
+                tag: TAG,
+                set: Set::Content,
+                span: Span { from: named(0, 1), to: named(1, 0) },
+            },
+        ),
+        ("a range of everything", {
+            Request::Range { tag: TAG, set: Set::Authority, span: Span::all() }
+        }),
+        (
             "push",
             Request::Push { tag: TAG, records: vec![ByteBuf::from(vec![0x83]), ByteBuf::new()] },
         ),
@@ -227,7 +246,7 @@ fn request() {
         json!({ "name": name, "bytes": bytes, "meaning": of_request(request) })
     };
     let (low, high) = (*named(0, 1).as_bytes(), *named(1, 0).as_bytes());
-    let many: Vec<[u8; 40]> = (0..513).map(|n| *named(n, 0).as_bytes()).collect();
+    let many: Vec<[u8; 40]> = (0..1025).map(|n| *named(n, 0).as_bytes()).collect();
     let many_tags: Vec<Vec<u8>> =
         (0..257u16).map(|n| [&n.to_be_bytes()[..], &[0; 30]].concat()).collect();
     let many_tags: Vec<&[u8]> = many_tags.iter().map(Vec::as_slice).collect();
@@ -251,21 +270,31 @@ fn request() {
             array(&[part(&4), tag(), list(&[&[1; 39]])]),
             "not-canonical",
         ),
-        tampered("513 ids", array(&[part(&4), tag(), ids(&many)]), "not-canonical"),
+        tampered("1025 ids", array(&[part(&4), tag(), ids(&many)]), "not-canonical"),
         tampered(
             "an id as text",
             array(&[part(&4), tag(), part(&[named(0, 1).to_string()])]),
             "not-canonical",
         ),
         tampered(
-            "513 records",
-            array(&[part(&5), tag(), list(&vec![&[][..]; 513])]),
+            "1025 records",
+            array(&[part(&5), tag(), list(&vec![&[][..]; 1025])]),
             "not-canonical",
         ),
         tampered(
             "a record of 63617 bytes",
             array(&[part(&5), tag(), list(&[&vec![0; 63_617]])]),
             "limit",
+        ),
+        tampered(
+            "a range that ends where it begins",
+            array(&[part(&10), tag(), part(&1), blob(&low), blob(&low)]),
+            "value",
+        ),
+        tampered(
+            "a range without a set",
+            array(&[part(&10), tag(), blob(&low), blob(&high)]),
+            "not-canonical",
         ),
         tampered(
             "a digest without its count",
@@ -313,6 +342,11 @@ fn response() {
         ("reconcile", Response::Reconcile { message: ByteBuf::from(vec![0xe1]) }),
         ("records", page(vec![ByteBuf::from(vec![0x83, 1])], vec![named(0, 1), named(1, 0)])),
         ("no records", page(vec![], vec![])),
+        (
+            "a range that goes on",
+            Response::Range { records: vec![ByteBuf::from(vec![0x83])], next: Some(named(1, 0)) },
+        ),
+        ("an empty range", Response::Range { records: vec![], next: None }),
         ("pushed", Response::Pushed { verdicts: all.to_vec() }),
         ("parity", Response::Parity { parity: parity() }),
         ("unknown", Response::Unknown),
@@ -338,8 +372,8 @@ fn response() {
         tampered("records without what is absent", array(&[part(&4), list(&[])]), "not-canonical"),
         tampered("absent ids twice", array(&[part(&4), list(&[]), ids(&[id, id])]), "order"),
         tampered(
-            "513 records",
-            array(&[part(&4), list(&vec![&[][..]; 513]), ids(&[])]),
+            "1025 records",
+            array(&[part(&4), list(&vec![&[][..]; 1025]), ids(&[])]),
             "not-canonical",
         ),
         tampered(
@@ -348,12 +382,13 @@ fn response() {
             "not-canonical",
         ),
         tampered("verdict 5", array(&[part(&5), codes(&[5])]), "value"),
-        tampered("513 verdicts", array(&[part(&5), codes(&[0; 513])]), "not-canonical"),
+        tampered("1025 verdicts", array(&[part(&5), codes(&[0; 1025])]), "not-canonical"),
         tampered(
             "a parity in a request's form",
             array(&[part(&6), blob(&TAG), part(&parity())]),
             "not-canonical",
         ),
+        tampered("a range without an end", array(&[part(&10), list(&[])]), "not-canonical"),
         tampered("unknown, and why", array(&[part(&7), part(&1)]), "not-canonical"),
         tampered("refused for no reason", array(&[part(&8)]), "not-canonical"),
         tampered("busy, and until when", array(&[part(&9), part(&1)]), "not-canonical"),

@@ -1,7 +1,7 @@
 //! Vectors of reconciliation: what each side says, round by round, in both forms.
 
 use ocm_record::{RecordId, Time};
-use ocm_sync::{Initiator, ReconcileError, SumTree, WireError, limits, respond};
+use ocm_sync::{Initiator, OrderedSet as _, ReconcileError, SumTree, WireError, limits, respond};
 use serde_json::{Value, json};
 
 use crate::vectors::{
@@ -24,10 +24,16 @@ fn conversation(ours: &[RecordId], theirs: &[RecordId]) -> (Value, Vec<RecordId>
         rounds.push(json!({ "asker": hex(&message), "responder": hex(&answer) }));
         let step = asker.step(&ours, &answer).unwrap();
         need.extend(step.need);
+        for span in step.missing {
+            need.extend(theirs.list(span, usize::MAX).unwrap());
+        }
         have.extend(step.have);
         match step.reply {
             Some(reply) => message = reply,
-            None => return (rounds.into(), need, have),
+            None => {
+                need.sort_unstable();
+                return (rounds.into(), need, have);
+            }
         }
         assert!(rounds.len() < 10);
     }
@@ -63,6 +69,7 @@ fn both_sides() {
         ("many, equal", all.clone(), all.clone()),
         ("many, each lacks some", without(&[3, 77, 78]), without(&[0, 120, 199])),
         ("many, the asker has none", vec![], crowd(40)),
+        ("so many that no list is sent for a short one", vec![one], crowd(270)),
     ];
     let entry = |(name, ours, theirs): &(&str, Vec<RecordId>, Vec<RecordId>)| {
         let (rounds, need, have) = conversation(ours, theirs);
@@ -93,10 +100,14 @@ fn both_sides() {
             assert_eq!(answer, bytes(round, "responder"), "{}", entry["name"]);
             let step = asker.step(&ours, &answer).unwrap();
             need.extend(step.need);
+            for span in step.missing {
+                need.extend(theirs.list(span, usize::MAX).unwrap());
+            }
             have.extend(step.have);
             next = step.reply;
         }
         assert_eq!(next, None);
+        need.sort_unstable();
         assert_eq!(need, ids_of(&entry["needed"]));
         assert_eq!(have, ids_of(&entry["lacking"]));
         // Together they say what the sets say.
