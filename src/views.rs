@@ -46,6 +46,8 @@ pub mod limits {
     pub const PAGE_ROWS: usize = 20_000;
     /// Ids that are named when a prefix is not unique.
     pub const CANDIDATES: usize = 5;
+    /// Looks at a few records each that the search for a prefix takes.
+    pub const PREFIX_LOOKS: usize = 1000;
     /// Characters after the `v` of an id's shortest prefix.
     pub const PREFIX_CHARS: usize = 4;
     /// Lists that [`super::Views::unrendered`] counts in one space.

@@ -13,6 +13,7 @@ pub(crate) const CHILD: &str = "child";
 pub(crate) fn be(args: &[String]) {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
+        ["fill", dir, count] => transfer::fill_here(Path::new(dir), count.parse().unwrap()),
         ["serve", dir] => transfer::serve(Path::new(dir)),
         ["receive", dir, from, space, count] => {
             transfer::receive(Path::new(dir), from, space.parse().unwrap(), count.parse().unwrap());

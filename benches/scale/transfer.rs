@@ -69,6 +69,11 @@ fn fill(dir: &Path, count: usize) -> SpaceId {
     })
 }
 
+/// A process that fills a directory, and says the name of the space.
+pub(crate) fn fill_here(dir: &Path, count: usize) {
+    say(&fill(dir, count).to_string());
+}
+
 async fn tell(handle: &Handle, command: Command) -> Reply {
     handle.command(command).await.unwrap().unwrap()
 }
@@ -100,6 +105,7 @@ pub(crate) fn receive(dir: &Path, from: &str, space: SpaceId, count: u64) {
         };
         status.wait_for(whole).await.unwrap();
         say(&began.elapsed().as_secs_f64().to_string());
+        eprintln!("api {}", node.api);
         tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
         node.stop().await.unwrap();
     });

@@ -203,6 +203,7 @@ impl From<ViewError> for Problem {
     fn from(error: ViewError) -> Self {
         let detail = error.to_string();
         let reason = match error {
+            ViewError::TooShort(_) => Reason::AmbiguousId,
             ViewError::Ambiguous { candidates, .. } => {
                 return Self::new(Reason::AmbiguousId, detail)
                     .with("candidates", json!(candidates));

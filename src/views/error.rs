@@ -31,6 +31,9 @@ pub enum ViewError {
         /// Some of them.
         candidates: Vec<RecordId>,
     },
+    /// Too many records have an id that begins so to look at them all.
+    #[error("too many records have an id that begins with {0}: give more of it")]
+    TooShort(String),
     /// The memory has no change that could be read.
     #[error("memory {0} is not held here")]
     NoMemory(MemoryId),

@@ -1,10 +1,12 @@
 //! From the beginning of an id to the one thing it names: seeks in key ranges, never a walk over
 //! everything.
 
+use std::collections::BTreeSet;
+
 use ocm_node::layout::{self, SpaceEntry, SpaceNumber};
 use ocm_node::limits::SPACES;
 use ocm_node::storage::{ReadError, Reader};
-use ocm_record::{MemoryId, RecordId, Set, SpaceId, from_canonical};
+use ocm_record::{MemoryId, RecordId, Set, SignedRecord, SpaceId, from_canonical};
 
 use super::limits;
 use super::{ViewError, Views};
@@ -96,6 +98,42 @@ pub(super) fn number_of(store: &dyn Reader, space: SpaceId) -> Result<SpaceNumbe
     found.map(|(_, number)| number).ok_or(ViewError::NoSpace(space))
 }
 
+/// The first few memories of a space whose ids begin so: those that a stored record begins, and those
+/// that others belong to. Most records begin a memory; where many in a row do not, the search ends,
+/// and the prefix is too short to tell.
+fn memories_between(
+    store: &dyn Reader,
+    number: SpaceNumber,
+    prefix: &Prefix,
+) -> Result<Vec<MemoryId>, ViewError> {
+    let mut found = BTreeSet::new();
+    let (mut from, _) = layout::memory_records(number, &MemoryId(prefix.low));
+    let (_, to) = layout::memory_records(number, &MemoryId(prefix.high));
+    while found.len() <= limits::CANDIDATES {
+        // One key tells of a memory; then go on behind the last of its keys.
+        let next = store.scan(&from, &to, 1)?;
+        let Some(memory) = next.first().and_then(|(key, _)| layout::memory_of(key)) else { break };
+        found.insert(memory);
+        from = layout::memory_records(number, &memory).1;
+    }
+    let mut from = layout::record(number, Set::Content, &prefix.low);
+    let mut to = layout::record(number, Set::Content, &prefix.high);
+    to.push(0);
+    for _ in 0..limits::PREFIX_LOOKS {
+        let records = store.scan(&from, &to, limits::CANDIDATES + 1)?;
+        let last = records.last().filter(|_| found.len() <= limits::CANDIDATES);
+        let Some((last, _)) = last else { return Ok(found.into_iter().collect()) };
+        from = [last.as_slice(), &[0]].concat();
+        found.extend(records.iter().filter_map(|(key, value)| {
+            // What is damaged may have begun one.
+            let record = layout::unseal(value).and_then(|bytes| SignedRecord::decode(bytes).ok());
+            let begins = record.is_none_or(|record| record.begins_memory());
+            layout::last_id(key).filter(|_| begins).map(MemoryId)
+        }));
+    }
+    Err(ViewError::TooShort(prefix.text.clone()))
+}
+
 impl Views {
     /// Whether the store can be read at all: one small look at it.
     ///
@@ -114,18 +152,11 @@ impl Views {
         self.off_thread(move |store| {
             let mut found = Vec::new();
             for (space, number) in spaces(store)? {
-                let (mut from, _) = layout::memory_records(number, &MemoryId(prefix.low));
-                let (_, to) = layout::memory_records(number, &MemoryId(prefix.high));
-                while found.len() <= limits::CANDIDATES {
-                    // One key tells of a memory; then go on behind the last of its keys.
-                    let next = store.scan(&from, &to, 1)?;
-                    let Some(memory) = next.first().and_then(|(key, _)| layout::memory_of(key))
-                    else {
-                        break;
-                    };
-                    found.push(MemoryPlace { space, number, memory });
-                    from = layout::memory_records(number, &memory).1;
-                }
+                found.extend(
+                    memories_between(store, number, &prefix)?
+                        .into_iter()
+                        .map(|memory| MemoryPlace { space, number, memory }),
+                );
             }
             prefix.only("memories", &found, |place| place.memory.0)
         })

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::num::NonZero;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 
@@ -13,6 +14,7 @@ use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::find::{number_of, spaces};
 use super::{Row, ViewError, Views, limits};
+use crate::handle::{Status, Stopping};
 
 /// Memories whose rows are due, and the lists that say so.
 struct Due {
@@ -101,6 +103,15 @@ impl Views {
         .await
     }
 
+    /// Waits while a peer is serving large parts of a space: rows can wait, the peer cannot.
+    async fn until_filled(&self) -> Result<(), ViewError> {
+        let quiet = |status: &Arc<Status>| !status.core.spaces.iter().any(|space| space.filling);
+        match self.handle().watch().wait_for(quiet).await {
+            Ok(_) => Ok(()),
+            Err(_) => Err(ViewError::Stopping(Stopping)),
+        }
+    }
+
     /// Keeps the rows up to date: settles everything once, and then each space into which a
     /// record came, until the node stops. To be spawned once.
     ///
@@ -133,6 +144,7 @@ impl Views {
                     }
                     event = feed.try_recv();
                 }
+                self.until_filled().await?;
                 if all {
                     self.settle_all().await?;
                 } else {

@@ -228,12 +228,12 @@ async fn damage_is_named_and_never_vanishes() {
     assert!(cause().await.contains("a test made it so"));
     here.shelf.corrupt.write().unwrap().clear();
 
-    // The record is gone, with and without its place in the memory.
+    // A record is gone, and the one that begins the memory.
     here.shelf.entries.write().unwrap().remove(&key);
     assert!(cause().await.contains("is gone"));
-    let mark = layout::memory_record(place.number, &place.memory, &place.memory.0);
+    let first = layout::record(place.number, ocm_record::Set::Content, &place.memory.0);
     restore();
-    here.shelf.entries.write().unwrap().remove(&mark);
+    here.shelf.entries.write().unwrap().remove(&first);
     assert!(cause().await.contains("begins the memory, is not stored"));
     restore();
 

@@ -34,13 +34,15 @@ impl Node {
         let Some(space) = self.spaces.get(&record.space()) else {
             return decided(Verdict::Hold(Hold::UnknownSpace));
         };
-        if space.knows(&id, store)? {
+        if space.knows_in(record.kind().set(), &id, store)? {
             return decided(Verdict::Duplicate);
         }
         if let Some(refuse) = self.refused.get(&id) {
             return decided(Verdict::Refuse(*refuse));
         }
-        if let Some(error) = self.worthless.get(&record.copy_hash()) {
+        if !self.worthless.is_empty()
+            && let Some(error) = self.worthless.get(&record.copy_hash())
+        {
             return decided((*error).into());
         }
         if self.held.contains(&id) {
@@ -79,7 +81,7 @@ impl Node {
         let Some(space) = self.spaces.get_mut(&record.space()) else {
             return Ok(Verdict::Hold(Hold::UnknownSpace));
         };
-        let verdict = if space.knows(&id, store)? {
+        let verdict = if space.knows_in(record.set(), &id, store)? {
             Verdict::Duplicate
         } else if header.deps.iter().chain(&header.auth).any(|id| self.refused.get(id).is_some()) {
             Verdict::Refuse(Refuse::Descendant)
@@ -224,9 +226,8 @@ impl Node {
                     Slot::Decided(id, verdict)
                 }
                 Ok(record) => {
-                    let slot = Slot::Verifying(record.id(), record.copy_hash());
-                    open.push(record);
-                    slot
+                    open.push(record.clone());
+                    Slot::Verifying(record)
                 }
             });
         }
@@ -254,13 +255,14 @@ impl Node {
         for slot in slots {
             let verdict = match slot {
                 Slot::Decided(id, verdict) => (id, verdict),
-                Slot::Verifying(id, copy) => match results.next() {
+                Slot::Verifying(unverified) => match results.next() {
                     Some(Ok(record)) => {
                         good.push((record, verdicts.len()));
-                        (Some(id), Verdict::Duplicate)
+                        (Some(unverified.id()), Verdict::Duplicate)
                     }
                     Some(Err(error)) => {
-                        self.worthless.insert(copy, error);
+                        let id = unverified.id();
+                        self.worthless.insert(unverified.copy_hash(), error);
                         let verdict = Verdict::from(error);
                         self.count(&verdict, None, Some(id), origin.peer());
                         (Some(id), verdict)

@@ -8,9 +8,8 @@
 //! | `r` space set id | a record, sealed: header, signature, body, 8 bytes of their BLAKE3 |
 //! | `h` space set | the head of a set: the root of its tree of sums, its LtHash |
 //! | `n` space set number | a node of that tree |
-//! | `m` space memory | nothing: the record that begins a memory |
-//! | `m` space memory id | nothing: the other records of a memory |
-//! | `l` space key boot seq | the record's id: the logs |
+//! | `m` space memory id | nothing: a record of a memory, but for the one that begins it |
+//! | `l` space key boot part | places in a log: a [`LogPart`] |
 //! | `e` space key boot seq id | nothing: a second record in one place of a log |
 //! | `t` space | a [`Tallies`]: counts of the space |
 //! | `d` space number | memories with records that are not in their rows yet, 40 bytes each |
@@ -18,6 +17,8 @@
 //!
 //! `space` is a number of four bytes that stands for the SpaceId on this node only; `set` is one
 //! byte; ids have 40 bytes. All but `s` and `r` can be rebuilt from the records.
+
+use std::collections::BTreeMap;
 
 use ocm_record::{Boot, MemoryId, PublicKey, RecordId, Set, SpaceId};
 use ocm_sync::NodeNumber;
@@ -152,11 +153,10 @@ pub fn all_set_nodes() -> (Key, Key) {
     range(vec![b'n'])
 }
 
-/// The mark that a record belongs to a memory.
+/// The mark that a record belongs to a memory which another record begins.
 #[must_use]
 pub fn memory_record(space: SpaceNumber, memory: &MemoryId, id: &RecordId) -> Key {
-    let id = if memory.0 == *id { &[][..] } else { id.as_bytes() };
-    key(b'm', &[&space.0.to_be_bytes(), memory.0.as_bytes(), id])
+    key(b'm', &[&space.0.to_be_bytes(), memory.0.as_bytes(), id.as_bytes()])
 }
 
 /// Where the marks of a memory's records lie.
@@ -166,22 +166,89 @@ pub fn memory_records(space: SpaceNumber, memory: &MemoryId) -> (Key, Key) {
 }
 
 /// A place in a log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// Whose key.
+    pub key: PublicKey,
+    /// Of which process.
+    pub boot: Boot,
+    /// The position, from 1.
+    pub seq: u64,
+}
+
+impl Place {
+    /// Places in one part of a log: as many as make its value small beside a record.
+    const PART: u64 = 16;
+
+    /// The first place of the part in which this one lies.
+    #[must_use]
+    pub const fn part(self) -> Self {
+        Self { seq: self.seq - self.seq % Self::PART, ..self }
+    }
+
+    /// The last place of the part in which this one lies.
+    #[must_use]
+    pub const fn part_end(self) -> Self {
+        Self { seq: self.part().seq + (Self::PART - 1), ..self }
+    }
+}
+
+/// Which records stand in some neighbouring places of a log. Its value has 41 bytes for each: the
+/// position in the part, and the id.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LogPart(BTreeMap<u8, RecordId>);
+
+impl LogPart {
+    /// Reads a part's value.
+    #[must_use]
+    pub fn decode(value: &[u8]) -> Self {
+        let entry = |entry: &[u8; 41]| {
+            let (at, id) = entry.split_first()?;
+            Some((*at, RecordId::try_from(id).ok()?))
+        };
+        Self(value.as_chunks::<41>().0.iter().filter_map(entry).collect())
+    }
+
+    /// The value.
+    #[must_use]
+    pub fn encode(&self) -> Value {
+        let mut value = Vec::with_capacity(41 * self.0.len());
+        for (at, id) in &self.0 {
+            value.push(*at);
+            value.extend_from_slice(id.as_bytes());
+        }
+        value
+    }
+
+    const fn position(place: &Place) -> u8 {
+        (place.seq % Place::PART) as u8
+    }
+
+    /// The record in a place of this part.
+    #[must_use]
+    pub fn get(&self, place: &Place) -> Option<RecordId> {
+        self.0.get(&Self::position(place)).copied()
+    }
+
+    /// Puts a record into a place of this part.
+    pub fn set(&mut self, place: &Place, id: RecordId) {
+        self.0.insert(Self::position(place), id);
+    }
+}
+
+/// The part of a log in which a place lies.
 #[must_use]
-pub fn log(space: SpaceNumber, author: &PublicKey, boot: &Boot, seq: u64) -> Key {
-    key(b'l', &[&space.0.to_be_bytes(), author.as_bytes(), boot.as_bytes(), &seq.to_be_bytes()])
+pub fn log_part(space: SpaceNumber, place: &Place) -> Key {
+    let part = place.seq / Place::PART;
+    let (space, boot) = (space.0.to_be_bytes(), place.boot.as_bytes());
+    key(b'l', &[&space, place.key.as_bytes(), boot, &part.to_be_bytes()])
 }
 
 /// A second record in one place of a log.
 #[must_use]
-pub fn equivocation(
-    space: SpaceNumber,
-    author: &PublicKey,
-    boot: &Boot,
-    seq: u64,
-    id: &RecordId,
-) -> Key {
-    let place = [space.0.to_be_bytes().as_slice(), author.as_bytes(), boot.as_bytes()].concat();
-    key(b'e', &[&place, &seq.to_be_bytes(), id.as_bytes()])
+pub fn equivocation(space: SpaceNumber, place: &Place, id: &RecordId) -> Key {
+    let log = [place.key.as_bytes().as_slice(), place.boot.as_bytes()].concat();
+    key(b'e', &[&space.0.to_be_bytes(), &log, &place.seq.to_be_bytes(), id.as_bytes()])
 }
 
 /// Where the seconds of a space lie.

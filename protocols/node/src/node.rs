@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use ocm_discovery::{CERTIFICATE_LIFE_MS, Certificate, PeerId};
 use ocm_record::{
-    Boot, Clock, Did, RecordId, Set, SigningKey, SpaceId, VerifiedRecord, VerifyError,
+    Boot, Clock, Did, RecordId, Set, SignedRecord, SigningKey, SpaceId, VerifiedRecord, VerifyError,
 };
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
@@ -147,7 +147,7 @@ impl Asked {
 }
 
 /// Records being verified away from the loop. A slot holds a verdict where the record needs no
-/// verification, and its id where one is known.
+/// verification, with its id where one is known.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) origin: Origin,
@@ -158,7 +158,7 @@ pub(crate) struct Job {
 #[derive(Debug)]
 pub(crate) enum Slot {
     Decided(Option<RecordId>, Verdict),
-    Verifying(RecordId, [u8; 32]),
+    Verifying(SignedRecord),
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -323,7 +323,7 @@ impl Node {
             return Ok(());
         }
         for space in self.spaces.values_mut() {
-            space.seal(&mut self.batch);
+            space.seal(&mut self.batch, store)?;
         }
         let batch = self.next_id();
         let admitted = std::mem::take(&mut self.admitted);
@@ -409,6 +409,7 @@ impl Node {
                     parity: space.parity(),
                     tallies: space.tallies,
                     held: held_in.get(&space.id).copied().unwrap_or_default(),
+                    filling: self.is_filled(&space.id),
                 })
                 .collect(),
             peers: self

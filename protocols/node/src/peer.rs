@@ -116,6 +116,12 @@ impl Peer {
         self.shared.values().filter(|shared| matches!(shared.run, Run::Session(_))).count()
     }
 
+    /// Whether a session with it is filling a space with ranges.
+    pub(crate) fn fills(&self, space: &SpaceId) -> bool {
+        let run = self.shared.get(space).map(|shared| &shared.run);
+        matches!(run, Some(Run::Session(session)) if session.is_filling())
+    }
+
     pub(crate) fn did(&self) -> Option<Did> {
         self.known.as_ref().map(|known| known.did)
     }

@@ -15,6 +15,10 @@ impl<K: Ord + Copy, V> Recent<K, V> {
         Self { limit, order: VecDeque::new(), entries: BTreeMap::new() }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
     pub(crate) fn insert(&mut self, key: K, value: V) {
         if self.entries.insert(key, value).is_none() {
             self.order.push_back(key);

@@ -157,10 +157,12 @@ impl Node {
     /// Whether a session with another peer is filling the space with ranges: the same ones twice
     /// would be of no use.
     fn is_filled_by_another(&self, id: &PeerId, space: &SpaceId) -> bool {
-        self.peers.iter().filter(|(other, _)| *other != id).any(|(_, peer)| {
-            let run = peer.shared.get(space).map(|shared| &shared.run);
-            matches!(run, Some(Run::Session(session)) if session.is_filling())
-        })
+        self.peers.iter().any(|(other, peer)| other != id && peer.fills(space))
+    }
+
+    /// Whether any session is filling the space with ranges.
+    pub(crate) fn is_filled(&self, space: &SpaceId) -> bool {
+        self.peers.values().any(|peer| peer.fills(space))
     }
 
     /// Ends a session before its end; what remains is left to a later one.

@@ -50,6 +50,8 @@ pub struct SpaceSnapshot {
     pub tallies: Tallies,
     /// Records of this space that wait for what they build on.
     pub held: usize,
+    /// Whether a peer is serving large parts of it.
+    pub filling: bool,
 }
 
 /// One connected peer.

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ocm_record::{Did, Kind, MemoryId, RecordId, Set, SpaceId, Time, VerifiedRecord};
+use ocm_record::{Did, Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, Time, VerifiedRecord};
 use ocm_space::{Access, Denial, Refusal, SpaceState};
 use ocm_sync::Parity;
 
-use crate::layout::{self, SpaceEntry, SpaceNumber, Tallies};
+use crate::layout::{self, LogPart, Place, SpaceEntry, SpaceNumber, Tallies};
 use crate::origin::Origin;
 use crate::sets::{self, Head, StoredSet};
-use crate::storage::{Batch, Key, ReadError, Reader};
+use crate::storage::{Batch, ReadError, Reader};
 use crate::verdict::{Hold, Refuse, Verdict};
 
 /// What a store has under the id of a record.
@@ -50,7 +50,11 @@ pub(crate) struct Space {
     /// Admitted, not durable yet.
     pending: BTreeMap<RecordId, VerifiedRecord>,
     /// The places in logs that pending records hold.
-    pending_places: BTreeMap<Key, RecordId>,
+    pending_places: BTreeMap<Place, RecordId>,
+    /// The parts of logs that the batch at hand adds to, by their first places.
+    extended: BTreeSet<Place>,
+    /// Whether the batch at hand has records of this space.
+    changed: bool,
 }
 
 /// Records read at once while a space is opened.
@@ -70,6 +74,8 @@ impl Space {
             next_dirty: 0,
             pending: BTreeMap::new(),
             pending_places: BTreeMap::new(),
+            extended: BTreeSet::new(),
+            changed: false,
         }
     }
 
@@ -139,6 +145,16 @@ impl Space {
         Ok(self.pending.contains_key(id)
             || self.has(Set::Content, id, store)?
             || self.has(Set::Authority, id, store)?)
+    }
+
+    /// As [`Self::knows`], of a record whose set is known.
+    pub(crate) fn knows_in(
+        &self,
+        set: Set,
+        id: &RecordId,
+        store: &dyn Reader,
+    ) -> Result<bool, ReadError> {
+        Ok(self.pending.contains_key(id) || self.has(set, id, store)?)
     }
 
     /// Whether a record is durable in a set. A damaged one is: its place is taken.
@@ -248,8 +264,15 @@ impl Space {
         let Some(memory) = record.header().memory else { return Ok(false) };
         match self.pending.get(id) {
             Some(pending) => Ok(pending.set() == Set::Content && pending.memory() == Some(memory)),
+            None if *id == memory.0 => self.begins_memory(id, store),
             None => Ok(store.get(&layout::memory_record(self.number, &memory, id))?.is_some()),
         }
+    }
+
+    /// Whether a durable record begins a memory. A damaged one cannot tell, and comes again.
+    fn begins_memory(&self, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
+        let Stored::Whole(bytes) = self.read_in(Set::Content, id, store)? else { return Ok(false) };
+        Ok(SignedRecord::decode(&bytes).is_ok_and(|record| record.begins_memory()))
     }
 
     /// Takes an admitted record in: it is known from now on, and durable once the batch is.
@@ -260,12 +283,11 @@ impl Space {
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let (id, header) = (record.id(), record.header());
-        let (key, boot, seq) = (&header.key, &header.boot, header.seq);
-        let place = layout::log(self.number, key, boot, seq);
-        let twin = layout::equivocation(self.number, key, boot, seq, &id);
+        let place = place_of(record);
+        let twin = layout::equivocation(self.number, &place, &id);
         let holder = match self.pending_places.get(&place) {
             Some(id) => Some(*id),
-            None => store.get(&place)?.and_then(|bytes| RecordId::try_from(&bytes[..]).ok()),
+            None => self.log_part(&place, store)?.get(&place),
         };
         // A damaged record comes again: what it counts for is counted already.
         let again = match holder {
@@ -274,7 +296,9 @@ impl Space {
         };
         batch.put(layout::record(self.number, record.set(), &id), layout::seal(record.encode()));
         if let (Set::Content, Some(memory)) = (record.set(), record.memory()) {
-            batch.put(layout::memory_record(self.number, &memory, &id), Vec::new());
+            if memory.0 != id {
+                batch.put(layout::memory_record(self.number, &memory, &id), Vec::new());
+            }
             self.dirty.insert(memory);
         }
         if !again {
@@ -285,26 +309,43 @@ impl Space {
                 self.tallies.equivocations += 1;
                 batch.put(twin, Vec::new());
             } else {
-                batch.put(place.clone(), id.as_bytes().to_vec());
                 self.pending_places.insert(place, id);
+                self.extended.insert(place.part());
             }
         }
-        batch.put(layout::tallies(self.number), ocm_record::to_canonical(&self.tallies));
         if record.set() == Set::Authority {
             Arc::make_mut(&mut self.state).insert(record);
         }
         self.pending.insert(id, record.clone());
+        self.changed = true;
         Ok(())
     }
 
-    /// Closes a batch: notes the memories whose rows are due.
-    pub(crate) fn seal(&mut self, batch: &mut Batch) {
+    fn log_part(&self, place: &Place, store: &dyn Reader) -> Result<LogPart, ReadError> {
+        let value = store.get(&layout::log_part(self.number, place))?;
+        Ok(value.map(|value| LogPart::decode(&value)).unwrap_or_default())
+    }
+
+    /// Closes a batch: adds what follows from the records in it together.
+    pub(crate) fn seal(&mut self, batch: &mut Batch, store: &dyn Reader) -> Result<(), ReadError> {
+        if !std::mem::take(&mut self.changed) {
+            return Ok(());
+        }
+        for first in std::mem::take(&mut self.extended) {
+            let mut part = self.log_part(&first, store)?;
+            for (place, id) in self.pending_places.range(first..=first.part_end()) {
+                part.set(place, *id);
+            }
+            batch.put(layout::log_part(self.number, &first), part.encode());
+        }
         let dirty: Vec<MemoryId> = std::mem::take(&mut self.dirty).into_iter().collect();
         for memories in dirty.chunks(layout::DIRTY_MEMORIES) {
             let list: Vec<u8> = memories.iter().flat_map(|memory| *memory.0.as_bytes()).collect();
             batch.put(layout::dirty(self.number, self.next_dirty), list);
             self.next_dirty += 1;
         }
+        batch.put(layout::tallies(self.number), ocm_record::to_canonical(&self.tallies));
+        Ok(())
     }
 
     /// Takes note that records of a batch are durable. Returns those that are new in the sets.
@@ -316,8 +357,7 @@ impl Space {
         self.refresh(store)?;
         let take = |(id, origin): (RecordId, Origin)| {
             let record = self.pending.remove(&id)?;
-            let header = record.header();
-            let place = layout::log(self.number, &header.key, &header.boot, header.seq);
+            let place = place_of(&record);
             if self.pending_places.get(&place) == Some(&id) {
                 self.pending_places.remove(&place);
             }
@@ -365,6 +405,11 @@ impl Space {
     pub(crate) fn extend_log(&mut self, record: &VerifiedRecord) {
         self.log = OwnLog { seq: record.header().seq, last: Some(record.id()) };
     }
+}
+
+fn place_of(record: &VerifiedRecord) -> Place {
+    let header = record.header();
+    Place { key: header.key, boot: header.boot, seq: header.seq }
 }
 
 fn stored_parity(authority: &Head, content: &Head) -> Parity {

@@ -138,6 +138,22 @@ fn read_unverified(
 ) -> Result<Unverified, ReadError> {
     let (mut from, to) = layout::memory_records(space, memory);
     let mut read = Unverified::default();
+    // What begins the memory has no mark.
+    let first = &memory.0;
+    match store.get(&layout::record(space, Set::Content, first)) {
+        Ok(None) => {}
+        Ok(Some(value)) => match unsealed(&value, first) {
+            // A record in the middle of another memory begins none.
+            Ok(record) if !record.begins_memory() => {}
+            Ok(record) => {
+                read.bytes += value.len();
+                read.signed.push(record);
+            }
+            Err(damaged) => read.damaged.push(damaged),
+        },
+        Err(ReadError::Corrupt(cause)) => read.damaged.push(Damaged { id: *first, cause }),
+        Err(error) => return Err(error),
+    }
     loop {
         let page = store.scan(&from, &to, PAGE)?;
         let Some((last, _)) = page.last() else { return Ok(read) };

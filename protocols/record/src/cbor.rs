@@ -1,6 +1,6 @@
 //! Deterministic DAG-CBOR: one value, one encoding.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize};
 
 use crate::limits::CBOR_DEPTH;
 
@@ -31,17 +31,38 @@ pub fn to_canonical<T: Serialize + ?Sized>(value: &T) -> Vec<u8> {
 ///
 /// # Errors
 /// [`NotCanonical`] with the decoder's reason.
-pub fn from_canonical<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Result<T, NotCanonical> {
+pub fn from_canonical<'a, T: Deserialize<'a> + Serialize>(
+    bytes: &'a [u8],
+) -> Result<T, NotCanonical> {
     check_depth(bytes)?;
     let value: T =
         serde_ipld_dagcbor::from_slice(bytes).map_err(|e| NotCanonical(e.to_string()))?;
     // The decoder is strict already; encoding again makes the rule independent of its version.
-    match serde_ipld_dagcbor::to_vec(&value) {
-        Ok(again) if again == bytes => Ok(value),
-        Ok(_) => {
-            Err(NotCanonical("another encoding of the same value is the canonical one".into()))
+    let mut again = Same { rest: bytes };
+    match serde_ipld_dagcbor::to_writer(&mut again, &value) {
+        Ok(()) if again.rest.is_empty() => Ok(value),
+        _ => Err(NotCanonical("another encoding of the same value is the canonical one".into())),
+    }
+}
+
+/// Takes only the bytes that are expected.
+struct Same<'a> {
+    rest: &'a [u8],
+}
+
+impl std::io::Write for Same<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self.rest.strip_prefix(bytes) {
+            Some(rest) => {
+                self.rest = rest;
+                Ok(bytes.len())
+            }
+            None => Err(std::io::ErrorKind::InvalidData.into()),
         }
-        Err(e) => Err(NotCanonical(e.to_string())),
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -316,7 +316,12 @@ impl Draft {
     ///
     /// # Errors
     /// When a rule of form or a limit would be broken: nothing is signed then.
-    pub fn sign(mut self, key: &SigningKey, body: Vec<u8>) -> Result<SignedRecord, Malformed> {
+    pub fn sign(
+        mut self,
+        key: &SigningKey,
+        body: impl AsRef<[u8]>,
+    ) -> Result<SignedRecord, Malformed> {
+        let body = body.as_ref();
         self.deps.sort_unstable();
         self.deps.dedup();
         self.auth.sort_unstable();
@@ -333,10 +338,10 @@ impl Draft {
             deps: self.deps,
             auth: self.auth,
             time: self.time,
-            body: Sha256::digest(&body).into(),
+            body: Sha256::digest(body).into(),
             size: u32::try_from(body.len()).unwrap_or(u32::MAX),
         };
         header.check()?;
-        SignedRecord::sign(header, body, key)
+        SignedRecord::sign(&header, body, key)
     }
 }

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::sync::Arc;
 
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteBuf;
+use serde_bytes::Bytes;
 use sha2::{Digest, Sha256};
 
 use crate::body::{Body, BodyError};
@@ -60,9 +61,12 @@ pub enum VerifyError {
 struct Parts {
     id: RecordId,
     header: Header,
-    header_bytes: Vec<u8>,
     signature: Signature,
-    body: Option<Vec<u8>>,
+    /// The record, on the wire and on disk.
+    encoded: Vec<u8>,
+    /// Where in it the header's bytes lie, and those of the body.
+    header_at: Range<usize>,
+    body_at: Option<Range<usize>>,
 }
 
 /// A record of good form that nobody has checked yet. It shows its place (ids, links, times) so
@@ -76,37 +80,38 @@ pub struct SignedRecord(Arc<Parts>);
 pub struct VerifiedRecord(Arc<Parts>);
 
 #[derive(Serialize, Deserialize)]
-struct RecordWire(ByteBuf, Signature, Option<ByteBuf>);
+struct RecordWire<'a>(#[serde(borrow)] &'a Bytes, Signature, #[serde(borrow)] Option<&'a Bytes>);
 
 impl Parts {
-    fn encode(&self) -> Vec<u8> {
-        to_canonical(&RecordWire(
-            ByteBuf::from(self.header_bytes.clone()),
-            self.signature,
-            self.body.clone().map(ByteBuf::from),
-        ))
-    }
-
-    fn new(
-        header: Header,
-        header_bytes: Vec<u8>,
-        signature: Signature,
-        body: Option<Vec<u8>>,
-    ) -> Result<Self, Malformed> {
+    fn decode(encoded: Vec<u8>) -> Result<Self, Malformed> {
+        let RecordWire(header_bytes, signature, body) = from_canonical(&encoded)?;
+        let header = decode_header(header_bytes)?;
         let within = |what, bytes: usize, limit| {
             if bytes <= limit { Ok(()) } else { Err(Malformed::Size { what, bytes, limit }) }
         };
-        within("the header", header_bytes.len(), limits::HEADER_BYTES)?;
-        within("the body", body.as_ref().map_or(0, Vec::len), limits::BODY_BYTES)?;
+        within("the body", body.map_or(0, |body| body.len()), limits::BODY_BYTES)?;
         if body.is_none() && header.kind != Kind::CHANGE {
             return Err(Malformed::Rule("only a change may come without its body"));
         }
-        let id = RecordId::of_header(header.time, &header_bytes);
-        Ok(Self { id, header, header_bytes, signature, body })
+        let id = RecordId::of_header(header.time, header_bytes);
+        let place = |part: &Bytes| {
+            let from = part.as_ptr().addr() - encoded.as_ptr().addr();
+            from..from + part.len()
+        };
+        let (header_at, body_at) = (place(header_bytes), body.map(place));
+        Ok(Self { id, header, signature, encoded, header_at, body_at })
+    }
+
+    fn header_bytes(&self) -> &[u8] {
+        &self.encoded[self.header_at.clone()]
+    }
+
+    fn body(&self) -> Option<&[u8]> {
+        self.body_at.clone().map(|at| &self.encoded[at])
     }
 
     fn check_body(&self) -> Result<(), VerifyError> {
-        match &self.body {
+        match self.body() {
             Some(body)
                 if body.len() != self.header.size as usize
                     || <[u8; 32]>::from(Sha256::digest(body)) != self.header.body =>
@@ -119,10 +124,11 @@ impl Parts {
 }
 
 impl SignedRecord {
-    pub(crate) fn sign(header: Header, body: Vec<u8>, key: &SigningKey) -> Result<Self, Malformed> {
+    pub(crate) fn sign(header: &Header, body: &[u8], key: &SigningKey) -> Result<Self, Malformed> {
         let bytes = header.encode();
         let signature = key.sign(&bytes);
-        Parts::new(header, bytes, signature, Some(body)).map(Arc::new).map(Self)
+        let wire = RecordWire(Bytes::new(&bytes), signature, Some(Bytes::new(body)));
+        Parts::decode(to_canonical(&wire)).map(Arc::new).map(Self)
     }
 
     /// Reads a record, checking size, canonical form and the rules that the header alone can
@@ -138,24 +144,20 @@ impl SignedRecord {
                 limit: limits::RECORD_BYTES,
             });
         }
-        let RecordWire(header_bytes, signature, body) = from_canonical(bytes)?;
-        let header = decode_header(&header_bytes)?;
-        Parts::new(header, header_bytes.into_vec(), signature, body.map(ByteBuf::into_vec))
-            .map(Arc::new)
-            .map(Self)
+        Parts::decode(bytes.to_vec()).map(Arc::new).map(Self)
     }
 
     /// The bytes, on the wire and on disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        self.0.encode()
+        self.0.encoded.clone()
     }
 
     /// The name of this very copy: SHA-256 of header, signature and body. Caches of what is in
     /// flight or was refused key on it, because a garbage copy has the true record's id.
     #[must_use]
     pub fn copy_hash(&self) -> [u8; 32] {
-        Sha256::digest(self.encode()).into()
+        Sha256::digest(&self.0.encoded).into()
     }
 
     /// The id that the header's bytes give.
@@ -176,6 +178,12 @@ impl SignedRecord {
         self.0.header.kind
     }
 
+    /// Whether it is a change that starts a memory.
+    #[must_use]
+    pub fn begins_memory(&self) -> bool {
+        self.0.header.kind == Kind::CHANGE && self.0.header.memory.is_none()
+    }
+
     /// The records that must be there before it: `deps`, then `auth`.
     pub fn needs(&self) -> impl Iterator<Item = RecordId> + '_ {
         self.0.header.deps.iter().chain(&self.0.header.auth).copied()
@@ -184,7 +192,7 @@ impl SignedRecord {
     /// Whether it comes with its body.
     #[must_use]
     pub fn has_body(&self) -> bool {
-        self.0.body.is_some()
+        self.0.body_at.is_some()
     }
 
     /// Checks body hash, key and signature.
@@ -194,7 +202,7 @@ impl SignedRecord {
     pub fn verify(self) -> Result<VerifiedRecord, VerifyError> {
         self.0.check_body()?;
         self.0.header.key.check()?;
-        if self.0.header.key.verifies_unchecked(&self.0.header_bytes, &self.0.signature) {
+        if self.0.header.key.verifies_unchecked(self.0.header_bytes(), &self.0.signature) {
             Ok(VerifiedRecord(self.0))
         } else {
             Err(VerifyError::Signature)
@@ -229,7 +237,7 @@ fn bisect(records: &[SignedRecord], open: &[usize], verdicts: &mut [Result<(), V
         [] => {}
         [one] => {
             let record = &records[*one].0;
-            if !record.header.key.verifies_unchecked(&record.header_bytes, &record.signature) {
+            if !record.header.key.verifies_unchecked(record.header_bytes(), &record.signature) {
                 verdicts[*one] = Err(VerifyError::Signature);
             }
         }
@@ -254,7 +262,7 @@ fn batch_verifies(records: &[SignedRecord], chosen: &[usize]) -> bool {
         transcript.update(record.signature.as_bytes());
         transcript.update(record.id.as_bytes());
         let key = ed25519_zebra::VerificationKeyBytes::from(*record.header.key.as_bytes());
-        batch.queue((key, record.signature.to_zebra(), &record.header_bytes[..]));
+        batch.queue((key, record.signature.to_zebra(), record.header_bytes()));
     }
     batch.verify(ChaCha20Rng::from_seed(transcript.finalize().into())).is_ok()
 }
@@ -275,7 +283,7 @@ impl VerifiedRecord {
     /// The canonical bytes of the header.
     #[must_use]
     pub fn header_bytes(&self) -> &[u8] {
-        &self.0.header_bytes
+        self.0.header_bytes()
     }
 
     /// The signature over [`Self::header_bytes`].
@@ -326,7 +334,7 @@ impl VerifiedRecord {
     /// The bytes of the body; `None` when it is missing.
     #[must_use]
     pub fn body_bytes(&self) -> Option<&[u8]> {
-        self.0.body.as_deref()
+        self.0.body()
     }
 
     /// The body, read; `None` when it is missing.
@@ -340,15 +348,14 @@ impl VerifiedRecord {
     /// The bytes, on the wire and on disk.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        self.0.encode()
+        self.0.encoded.clone()
     }
 
     /// The bytes without the body: what announces a record that is too large to be sent unasked.
     /// Only a change has such a form.
     #[must_use]
     pub fn encode_without_body(&self) -> Vec<u8> {
-        let (header, signature) = (self.0.header_bytes.clone(), self.0.signature);
-        to_canonical(&RecordWire(ByteBuf::from(header), signature, None))
+        to_canonical(&RecordWire(Bytes::new(self.0.header_bytes()), self.0.signature, None))
     }
 }
 

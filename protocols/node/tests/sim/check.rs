@@ -41,7 +41,8 @@ pub(crate) fn stored(world: &mut World, at: usize, key: &[u8], value: &[u8]) {
     }
     if header.kind == Kind::CHANGE {
         let memory = record.memory().unwrap();
-        assert!(disk.has_key(&layout::memory_record(number, &memory, &id)), "{id} has no mark");
+        let marked = disk.has_key(&layout::memory_record(number, &memory, &id));
+        assert_eq!(marked, memory.0 != id, "the mark of {id}");
         world.sites[at].arrived.push((memory, id));
     }
     let free = world.spaces[FREE] == Some(space);

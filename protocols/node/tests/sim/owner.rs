@@ -126,6 +126,7 @@ impl World {
             .unwrap()
             .iter()
             .map(|(key, _)| layout::last_id(key).unwrap())
+            .chain(disk.record(number, &memory.0).map(|_| memory.0))
             .collect();
         let named: BTreeSet<RecordId> =
             ids.iter().flat_map(|id| self.ledger.records[id].header().deps.clone()).collect();
