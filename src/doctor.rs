@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::config::{Backend, Config};
 use crate::identity;
-use crate::store::{LockError, OpenError, OpenOptions, Store, Unobserved, disk_free};
+use crate::store::{Audit, LockError, OpenError, OpenOptions, Store, Unobserved, disk_free};
 
 /// Bytes of free disk below which the node is about to fail.
 const DISK_FAULT: u64 = 100 * 1024 * 1024;
@@ -162,7 +162,8 @@ fn check_store(config: &Config, running: bool) -> Finding {
             "run `ocm init`",
         );
     }
-    match Store::open(path, OpenOptions::default(), Arc::new(Unobserved)) {
+    let whole = OpenOptions { audit: Audit::Whole, ..OpenOptions::default() };
+    match Store::open(path, whole, Arc::new(Unobserved)) {
         Ok(opened) => Finding::ok(
             "store",
             format!("{} records, all of them read", opened.frontier.records.count),

@@ -6,6 +6,7 @@ use std::time::Instant;
 use ocm::config::{Config, Environment, Overrides};
 use ocm::handle::Handle;
 use ocm::runtime::{NodeFlags, Running};
+use ocm::views::Views;
 use ocm_node::{Command, Reply, Verdict};
 use ocm_record::{Did, SpaceId};
 use ocm_space::{Access, Grant, Policy, Role};
@@ -64,6 +65,8 @@ fn fill(dir: &Path, count: usize) -> SpaceId {
                 other => panic!("{other:?}"),
             }
         }
+        // Whoever serves is to do nothing else meanwhile.
+        Views::new(handle.clone()).settle(space).await.unwrap();
         node.stop().await.unwrap();
         space
     })
@@ -105,7 +108,6 @@ pub(crate) fn receive(dir: &Path, from: &str, space: SpaceId, count: u64) {
         };
         status.wait_for(whole).await.unwrap();
         say(&began.elapsed().as_secs_f64().to_string());
-        eprintln!("api {}", node.api);
         tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
         node.stop().await.unwrap();
     });

@@ -83,7 +83,7 @@ settings! {
         backend: Backend { env: "OCM_DATABASE_BACKEND", preset: Preset::Text("sled"), }
         /// The page cache of sled. Resident memory is a few times this.
         cache_mib: u32 {
-            env: "OCM_DATABASE_CACHE_MIB", preset: Preset::Text("64"),
+            env: "OCM_DATABASE_CACHE_MIB", preset: Preset::Text("32"),
             limit: Limit::Range(8, 65_536), unit: "MiB",
         }
     }

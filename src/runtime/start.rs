@@ -278,7 +278,7 @@ fn open_store(
     observer: Arc<dyn Observer>,
 ) -> anyhow::Result<Arc<Store>> {
     let options = store_options(config, flags);
-    let Opened { store, repairs, .. } = match config.database.backend {
+    let Opened { store, repairs, audited, .. } = match config.database.backend {
         Backend::Sled => Store::open(&config.database.path, options, observer)?,
         Backend::Memory => {
             let place = Box::new(MemoryFrontier::default());
@@ -292,6 +292,11 @@ fn open_store(
     };
     for repair in repairs {
         tracing::warn!("{repair}");
+    }
+    if !audited {
+        tracing::info!(
+            "the store is too large to be read through at each start; `ocm doctor` does, while the node is stopped"
+        );
     }
     Ok(Arc::new(store))
 }

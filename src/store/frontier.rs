@@ -249,6 +249,18 @@ pub enum FrontierError {
         /// Entries that the newest summary names.
         expected: u64,
     },
+    /// Records are missing, or there are others than were written.
+    #[error(
+        "the store is damaged inside: it holds {found} records, and {expected} were written{}. \
+         Restore a backup, or start once with --accept-loss and fetch what is missing from peers",
+        if .found == .expected { ", others" } else { "" }
+    )]
+    Records {
+        /// Records found.
+        found: u64,
+        /// Records that the newest summary names.
+        expected: u64,
+    },
     /// Something in the engine cannot be read.
     #[error(
         "the store is damaged inside in {places} places, {readable} entries could be read: {cause}. Restore a backup, or \
@@ -269,6 +281,23 @@ pub enum FrontierError {
     Store(#[from] StoreError),
 }
 
+/// Entries of a store that is audited at every open: some tens of thousands of records, read in a
+/// second or less.
+pub const AUDIT_ENTRIES: u64 = 50_000;
+
+/// Whether everything is read at open, and counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Audit {
+    /// Nothing is. A loss inside the store that leaves its newest commit in place is noticed when
+    /// the lost entries are read.
+    Never,
+    /// Only where the store has at most [`AUDIT_ENTRIES`].
+    #[default]
+    Small,
+    /// Everything, however long it takes.
+    Whole,
+}
+
 /// What was found at open.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Checked {
@@ -276,13 +305,15 @@ pub(super) struct Checked {
     pub(super) frontier: Frontier,
     /// The oldest commit whose summary is stored.
     pub(super) oldest: u64,
+    /// Whether everything was read.
+    pub(super) audited: bool,
 }
 
 /// Compares the store with what it must hold.
 pub(super) fn check(
     backend: &dyn Backend,
     place: &dyn FrontierPlace,
-    audit: bool,
+    audit: Audit,
 ) -> Result<Checked, FrontierError> {
     let saved = place.load()?;
     let newest = newest_summary(backend)?;
@@ -306,7 +337,12 @@ pub(super) fn check(
         }
         Some(_) => {}
     }
-    if audit {
+    let audited = match audit {
+        Audit::Never => false,
+        Audit::Small => found.entries.count <= AUDIT_ENTRIES,
+        Audit::Whole => true,
+    };
+    if audited {
         let (counted, missed) = count(backend)?;
         // To go on would end at the first write beside what cannot be read.
         if let Some(gap) = missed.gaps.first() {
@@ -321,7 +357,7 @@ pub(super) fn check(
         }
     }
     let oldest = saved.unwrap_or_default().commit;
-    Ok(Checked { frontier: found, oldest })
+    Ok(Checked { frontier: found, oldest, audited })
 }
 
 /// Sums what is really there besides the store's own entries, as of commit 0, and walks those, too.

@@ -50,12 +50,15 @@ use tokio::sync::mpsc::unbounded_channel;
 
 pub use self::backend::{Backend, KEY_BYTES, StoreError, VALUE_BYTES};
 pub use self::disk::disk_free;
-pub use self::frontier::{Frontier, FrontierError, FrontierFile, FrontierPlace, MemoryFrontier};
+pub use self::frontier::{
+    Audit, Frontier, FrontierError, FrontierFile, FrontierPlace, MemoryFrontier,
+};
 pub use self::lock::{DirectoryLock, LockError};
 pub use self::reader::{Moment, StoreReader};
 pub use self::sled::SledOpenError;
 pub use self::writer::{Ack, AckSender, CloseError, Commit, Observer, Poisoned, Unobserved};
 
+use self::frontier::Checked;
 use self::writer::{Job, Shared, Writer};
 
 /// Batches that may wait to be committed.
@@ -75,16 +78,15 @@ pub struct OpenOptions {
     /// done. Damaged files are set aside, never removed. For one start at a time, by the operator's
     /// wish (`--accept-loss`).
     pub accept_loss: bool,
-    /// Read every entry at open and compare their number and sum with the newest summary. Without
-    /// it, a loss inside the store that leaves its newest commit in place goes unnoticed.
-    pub audit: bool,
+    /// Whether every entry is read at open.
+    pub audit: Audit,
     /// Bytes of pages that the engine keeps in memory; resident memory is a few times this.
     pub cache_bytes: u64,
 }
 
 impl Default for OpenOptions {
     fn default() -> Self {
-        Self { accept_loss: false, audit: true, cache_bytes: sled::CACHE_BYTES }
+        Self { accept_loss: false, audit: Audit::default(), cache_bytes: sled::CACHE_BYTES }
     }
 }
 
@@ -95,7 +97,9 @@ pub struct Opened {
     pub store: Store,
     /// Where it stood, before anything was made again.
     pub frontier: Frontier,
-    /// What was done to open it under [`OpenOptions::accept_loss`], for the log: one line each.
+    /// Whether everything in it was read.
+    pub audited: bool,
+    /// What was mended to open it, for the log: one line each.
     pub repairs: Vec<String>,
 }
 
@@ -122,6 +126,11 @@ impl Opened {
             }
         })
         .map_err(|error| OpenError::Sets(error.to_string()))?;
+        let found = sets::total(&reader).map_err(|error| OpenError::Sets(error.to_string()))?;
+        if found != records {
+            let (found, expected) = (found.count, records.count);
+            return Err(FrontierError::Records { found, expected }.into());
+        }
         self.repairs.push(format!("the sets were made again from {} records", records.count));
         Ok(())
     }
@@ -203,7 +212,7 @@ impl Store {
     fn start(
         backend: Arc<dyn Backend>,
         place: Box<dyn FrontierPlace>,
-        checked: frontier::Checked,
+        checked: Checked,
         repairs: Vec<String>,
         observer: Arc<dyn Observer>,
         lock: Option<DirectoryLock>,
@@ -222,7 +231,8 @@ impl Store {
             .map_err(fail)?;
         let (thread, lock) = (Mutex::new(Some(thread)), Mutex::new(lock));
         let store = Self { jobs, shared, reader, thread, lock };
-        let mut opened = Opened { store, frontier: checked.frontier, repairs };
+        let Checked { frontier, audited, .. } = checked;
+        let mut opened = Opened { store, frontier, audited, repairs };
         opened.check_sets(observer)?;
         Ok(opened)
     }

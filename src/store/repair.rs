@@ -12,8 +12,8 @@ use ocm_node::storage::Batch;
 
 use super::backend::{Backend, Direction, StoreError};
 use super::frontier::{
-    self, Checked, Frontier, FrontierFile, FrontierPlace, RESERVED, newest_summary, summary_key,
-    summary_value,
+    self, Audit, Checked, Frontier, FrontierFile, FrontierPlace, RESERVED, newest_summary,
+    summary_key, summary_value,
 };
 use super::sled::{SledBackend, SledOpenError};
 use super::survey::survey;
@@ -78,7 +78,7 @@ pub(super) fn check(
     options: OpenOptions,
     repairs: &mut Vec<String>,
 ) -> Result<Checked, OpenError> {
-    let audit = options.audit || options.accept_loss;
+    let audit = if options.accept_loss { Audit::Whole } else { options.audit };
     let error = match frontier::check(backend, place, audit) {
         Ok(checked) => return Ok(checked),
         Err(error) if options.accept_loss => error,
@@ -102,7 +102,7 @@ pub(super) fn check(
     batch.put(summary_key(commit), summary_value(&frontier));
     backend.apply(&batch).and_then(|()| backend.flush()).map_err(OpenError::Repair)?;
     repairs.push(format!("a loss was accepted: {error}"));
-    Ok(Checked { frontier, oldest: commit })
+    Ok(Checked { frontier, oldest: commit, audited: true })
 }
 
 /// Renames `path` to a name of its own beside it.

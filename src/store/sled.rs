@@ -29,7 +29,7 @@ use super::backend::{Backend, Direction, StoreError, check_sizes};
 use super::disk::{self, FILE_MODE};
 
 /// Bytes of pages that sled keeps in memory, unless told otherwise. Its own default is 1 GiB.
-pub const CACHE_BYTES: u64 = 64 * 1024 * 1024;
+pub const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// How long opening waits for the lock of an engine that this process has just closed.
 pub const LOCK_WAIT: Duration = Duration::from_secs(5);

@@ -196,8 +196,8 @@ impl Node {
         let page = Page::fill(ids, |id| {
             Ok(match held.read(id, store)? {
                 Stored::Whole(bytes) => Some(bytes),
-                Stored::Absent => None,
-                Stored::Altered => {
+                Stored::Absent if !held.is_listed(id, store)? => None,
+                Stored::Absent | Stored::Altered => {
                     altered.push(*id);
                     None
                 }
@@ -234,8 +234,8 @@ impl Node {
                         break;
                     }
                 }
-                Stored::Absent => {}
-                Stored::Altered => altered.push(id),
+                // The set knows it: it was lost.
+                Stored::Absent | Stored::Altered => altered.push(id),
                 Stored::Unreadable => unreadable.push(id),
             }
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use ocm_record::{Did, Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, Time, VerifiedRecord};
 use ocm_space::{Access, Denial, Refusal, SpaceState};
-use ocm_sync::Parity;
+use ocm_sync::{OrderedSet as _, Parity};
 
 use crate::layout::{self, LogPart, Place, SpaceEntry, SpaceNumber, Tallies};
 use crate::origin::Origin;
@@ -193,6 +193,12 @@ impl Space {
             Err(ReadError::Corrupt(_)) => Ok(Stored::Unreadable),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether a record is in one of the sets, whatever is stored under its id.
+    pub(crate) fn is_listed(&self, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
+        Ok(self.stored(Set::Content, store)?.contains(id)?
+            || self.stored(Set::Authority, store)?.contains(id)?)
     }
 
     /// The last checks of admission, over the record and its past: authority at `auth`, the

@@ -359,6 +359,49 @@ fn a_damaged_grant_comes_again_and_is_no_twin_of_itself() {
     assert_eq!(reader.node.snapshot().spaces[0].tallies.equivocations, 0);
 }
 
+/// A record that vanished beneath its set is not served as if it had never been: it leaves the set,
+/// and comes again.
+#[test]
+fn a_lost_record_leaves_its_set_and_comes_again() {
+    for fetched_by_range in [true, false] {
+        let (mut whole, mut lossy, mut late) = (Rig::new(1), Rig::new(2), Rig::new(3));
+        let space = whole.create(Access::Open);
+        let edits = Ipld::List(Vec::new());
+        let mut ids = Vec::new();
+        for _ in 0..40 {
+            let deps = Vec::new();
+            let change = Command::Change { space, memory: None, deps, edits: edits.clone() };
+            let Reply::Record { id, .. } = whole.command(change) else { panic!() };
+            ids.push(id);
+        }
+        let records = whole.export(space);
+        for rig in [&mut lossy, &mut late] {
+            rig.command(Command::Join { space });
+        }
+        lossy.command(Command::Import { records: records.clone() });
+        if !fetched_by_range {
+            // It lacks only a few, which are listed and fetched by their ids.
+            let most: Vec<_> = (0..records.len()).filter(|n| n % 9 != 4).collect();
+            let most = most.into_iter().map(|n| records[n].clone()).collect();
+            late.command(Command::Import { records: most });
+        }
+        let number = lossy.disk.spaces()[&space];
+        let lost = SignedRecord::decode(&records[4]).unwrap().id();
+        lossy.disk.lose(number, ocm_record::Set::Content, &lost);
+        let mut now = NOW;
+        connect(&mut lossy, &mut late, now);
+        talk(&mut lossy, &mut late, &mut now, 30_000);
+        let damaged = |event: &Event| matches!(event, Event::Damaged { id } if *id == lost);
+        assert!(lossy.events.iter().any(damaged));
+        assert_eq!(lossy.node.snapshot().spaces[0].parity.content.count, 39);
+        assert_eq!(late.export(space), lossy.export(space), "the rest arrives");
+        connect(&mut whole, &mut lossy, now);
+        talk(&mut whole, &mut lossy, &mut now, 30_000);
+        assert_eq!(lossy.export(space), records);
+        assert_eq!(lossy.node.snapshot().spaces[0].tallies.memories, 40, "counted once");
+    }
+}
+
 #[test]
 fn a_copy_without_its_body_does_not_mask_the_whole_one() {
     let (mut writer, mut reader) = (Rig::new(1), Rig::new(2));

@@ -86,7 +86,7 @@ fn a_missing_frontier_file_is_refused() {
 fn an_entry_that_vanished_or_changed_inside_is_noticed_by_the_audit() {
     let (disk, place) = filled(5);
     assert!(disk.lose(&record_key(2)));
-    let lax = OpenOptions { audit: false, ..OpenOptions::default() };
+    let lax = OpenOptions { audit: Audit::Never, ..OpenOptions::default() };
     drop(open_memory(&disk, &place, lax).unwrap());
     refused_then_accepted(&disk, &place, |error| {
         matches!(error, FrontierError::Incomplete { found: 7, expected: 8 })
@@ -103,6 +103,40 @@ fn an_entry_that_vanished_or_changed_inside_is_noticed_by_the_audit() {
         error.to_string().contains("not as they were written")
             && matches!(error, FrontierError::Incomplete { found: 8, expected: 8 })
     });
+}
+
+/// A large store is read through only when that is asked for; what is missing of its records shows
+/// once its sets are counted.
+#[test]
+fn a_large_store_is_audited_when_asked() {
+    let (disk, place) = (MemoryDisk::new(), MemoryFrontier::default());
+    let mut rig = Rig::new(open_memory(&disk, &place, OpenOptions::default()).unwrap());
+    let mut batch = Batch::new();
+    for n in 0..super::super::frontier::AUDIT_ENTRIES {
+        batch.put([&[1][..], &n.to_be_bytes()].concat(), [7]);
+    }
+    rig.commit(batch).unwrap();
+    for n in 0..5 {
+        rig.commit(record(n, 20)).unwrap();
+    }
+    rig.store.close().unwrap();
+    let opened = open_memory(&disk, &place, OpenOptions::default()).unwrap();
+    assert!(!opened.audited && opened.repairs.is_empty());
+    drop(opened);
+    assert!(disk.lose(&record_key(2)));
+    assert!(open_memory(&disk, &place, OpenOptions::default()).is_ok(), "nobody looked");
+    let whole = OpenOptions { audit: Audit::Whole, ..OpenOptions::default() };
+    let error = open_memory(&disk, &place, whole).unwrap_err();
+    assert!(matches!(error, OpenError::Frontier(FrontierError::Incomplete { .. })), "{error}");
+    // Made again, the sets hold what is there, and that is not what was written.
+    alter(&MemoryBackend::open(disk.clone()), layout::set_head(SpaceNumber(1), Set::Content), None);
+    let error = open_memory(&disk, &place, OpenOptions::default()).unwrap_err();
+    let missing = FrontierError::Records { found: 4, expected: 5 };
+    assert!(matches!(&error, OpenError::Frontier(found) if *found == missing), "{error}");
+    let accepting = OpenOptions { accept_loss: true, ..OpenOptions::default() };
+    let opened = open_memory(&disk, &place, accepting).unwrap();
+    assert!(opened.audited && opened.repairs.len() == 1, "{:?}", opened.repairs);
+    assert_eq!(sets::total(&opened.store.reader()).unwrap().count, 4);
 }
 
 /// What is done to a store, in words and in deed.
@@ -127,7 +161,7 @@ fn sets_that_do_not_fit_the_records_are_made_again() {
             }
         }),
     ];
-    let lax = OpenOptions { audit: false, ..OpenOptions::default() };
+    let lax = OpenOptions { audit: Audit::Never, ..OpenOptions::default() };
     for (what, spoil) in spoil {
         let (disk, place) = filled(700);
         let expected = sets::total(&open_memory(&disk, &place, lax).unwrap().store.reader());
@@ -147,7 +181,7 @@ fn sets_that_do_not_fit_the_records_are_made_again() {
 #[test]
 fn a_damaged_node_ends_the_process_and_is_made_again() {
     let (disk, place) = filled(700);
-    let lax = OpenOptions { audit: false, ..OpenOptions::default() };
+    let lax = OpenOptions { audit: Audit::Never, ..OpenOptions::default() };
     for number in 0..40 {
         let node = layout::set_node(SpaceNumber(1), Set::Content, number);
         alter(&MemoryBackend::open(disk.clone()), node, None);

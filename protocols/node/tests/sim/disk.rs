@@ -90,6 +90,12 @@ impl Disk {
         value[last] ^= 1;
     }
 
+    /// Loses a stored record, as a disk would: what was made of it stays.
+    #[allow(dead_code, reason = "schedules lose nothing")]
+    pub(crate) fn lose(&mut self, space: SpaceNumber, set: Set, id: &RecordId) {
+        self.durable.remove(&layout::record(space, set, id)).unwrap();
+    }
+
     pub(crate) fn holds(&self, space: &SpaceId, id: &RecordId) -> bool {
         self.spaces().get(space).is_some_and(|number| self.record(*number, id).is_some())
     }
