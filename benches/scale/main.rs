@@ -1,8 +1,8 @@
 //! What a federation of a million records costs, beside what it could cost at least.
 //!
 //! ```text
-//! cargo bench --bench scale                 every row of the table
-//! cargo bench --bench scale -- transfer     the rows whose names contain a word
+//! cargo bench --bench scale                 every row of the table, in some ten minutes
+//! cargo bench --bench scale -- transfer     some of them: transfer, empty, million
 //! ```
 //!
 //! Rows that speak of memory or of two nodes run in processes of their own: this program again,

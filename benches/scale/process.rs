@@ -13,7 +13,7 @@ pub(crate) const CHILD: &str = "child";
 pub(crate) fn be(args: &[String]) {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match args[..] {
-        ["fill", dir, count] => transfer::fill_here(Path::new(dir), count.parse().unwrap()),
+        ["idle", dir] => transfer::idle(Path::new(dir)),
         ["serve", dir] => transfer::serve(Path::new(dir)),
         ["receive", dir, from, space, count] => {
             transfer::receive(Path::new(dir), from, space.parse().unwrap(), count.parse().unwrap());
@@ -54,6 +54,24 @@ impl Part {
         line.trim().to_owned()
     }
 
+    /// Gives it a line.
+    pub(crate) fn tell(&mut self, line: &str) {
+        writeln!(self.input.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    /// Its resident memory, in MB.
+    pub(crate) fn resident(&self) -> f64 {
+        memory(self.child.id(), "VmRSS:")
+    }
+
+    /// Seconds of processor time that it has used.
+    pub(crate) fn cpu(&self) -> f64 {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
+        let (_, after) = stat.rsplit_once(')').unwrap();
+        let ticks = after.split_whitespace().skip(11).take(2).map(|n| n.parse::<f64>().unwrap());
+        ticks.sum::<f64>() / 100.0
+    }
+
     /// The highest resident memory so far, in MB.
     pub(crate) fn peak(&self) -> f64 {
         memory(self.child.id(), "VmHWM:")
@@ -78,6 +96,12 @@ impl Drop for Part {
 pub(crate) fn say(line: &str) {
     println!("{line}");
     std::io::stdout().flush().unwrap();
+}
+
+/// The next line that the process that measures gives this one; `None` when it is done with it.
+pub(crate) fn read_line() -> Option<String> {
+    let mut line = String::new();
+    (std::io::stdin().lock().read_line(&mut line).unwrap() > 0).then_some(line)
 }
 
 /// Waits until the process that measures is done with this one.

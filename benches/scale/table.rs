@@ -14,7 +14,7 @@ impl Table {
     }
 
     pub(crate) fn wants(&self, name: &str) -> bool {
-        self.wanted.is_empty() || self.wanted.iter().any(|word| name.contains(word.as_str()))
+        self.wanted.is_empty() || self.wanted.iter().any(|word| word == name)
     }
 
     /// Adds a row. `holds` is whether the goal is reached.

@@ -1,12 +1,13 @@
 //! A fresh node receives a whole space from another.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Instant;
 
 use ocm::config::{Config, Environment, Overrides};
-use ocm::handle::Handle;
+use ocm::handle::{Handle, Status};
 use ocm::runtime::{NodeFlags, Running};
-use ocm::views::Views;
+use ocm::views::{Filter, Views};
 use ocm_node::{Command, Reply, Verdict};
 use ocm_record::{Did, SpaceId};
 use ocm_space::{Access, Grant, Policy, Role};
@@ -14,7 +15,7 @@ use tempfile::TempDir;
 
 use crate::fill::{self, Log};
 use crate::floor;
-use crate::process::{Part, disk, say, wait_for_the_end};
+use crate::process::{Part, disk, read_line, say, wait_for_the_end};
 use crate::table::Table;
 
 /// Records of one import.
@@ -72,11 +73,6 @@ fn fill(dir: &Path, count: usize) -> SpaceId {
     })
 }
 
-/// A process that fills a directory, and says the name of the space.
-pub(crate) fn fill_here(dir: &Path, count: usize) {
-    say(&fill(dir, count).to_string());
-}
-
 async fn tell(handle: &Handle, command: Command) -> Reply {
     handle.command(command).await.unwrap().unwrap()
 }
@@ -87,7 +83,7 @@ pub(crate) fn serve(dir: &Path) {
         let node = Running::start(&config(dir, "", true), NodeFlags::default()).await.unwrap();
         let mut status = node.handle().watch();
         let listens =
-            |status: &std::sync::Arc<ocm::handle::Status>| !status.network.listen.is_empty();
+            |status: &Arc<Status>| !status.network.listen.is_empty();
         let listen = status.wait_for(listens).await.unwrap().network.listen[0].clone();
         say(&format!("{listen}/p2p/{}", node.peer));
         tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
@@ -95,18 +91,40 @@ pub(crate) fn serve(dir: &Path) {
     });
 }
 
-/// A process that knows nothing yet, and receives a space.
+/// A process that knows nothing yet, and receives a space; then it waits until all of it can be
+/// listed.
 pub(crate) fn receive(dir: &Path, from: &str, space: SpaceId, count: u64) {
     runtime().block_on(async {
         let node = Running::start(&config(dir, from, true), NodeFlags::default()).await.unwrap();
         let mut status = node.handle().watch();
         let began = Instant::now();
         tell(node.handle(), Command::Join { space }).await;
-        let whole = |status: &std::sync::Arc<ocm::handle::Status>| {
+        let whole = |status: &Arc<Status>| {
             let held = status.core.spaces.iter().find(|held| held.id == space);
             held.is_some_and(|held| held.parity.content.count == count)
         };
         status.wait_for(whole).await.unwrap();
+        say(&began.elapsed().as_secs_f64().to_string());
+        let listed = tokio::task::spawn_blocking(|| read_line().is_some()).await.unwrap();
+        if listed {
+            let began = Instant::now();
+            let views = Views::new(node.handle().clone());
+            views.settle(space).await.unwrap();
+            let oldest = Filter { space: Some(space), limit: 1, ..Filter::default() };
+            assert_eq!(views.list(oldest).await.unwrap().items.len(), 1);
+            assert_eq!(views.unrendered().await.unwrap(), 0);
+            say(&began.elapsed().as_secs_f64().to_string());
+            tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
+        }
+        node.stop().await.unwrap();
+    });
+}
+
+/// A process that only starts, and idles.
+pub(crate) fn idle(dir: &Path) {
+    runtime().block_on(async {
+        let began = Instant::now();
+        let node = Running::start(&config(dir, "", true), NodeFlags::default()).await.unwrap();
         say(&began.elapsed().as_secs_f64().to_string());
         tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
         node.stop().await.unwrap();
@@ -121,7 +139,9 @@ pub(crate) struct Took {
     pub(crate) bytes_per_record: f64,
 }
 
-fn transfer(count: usize) -> Took {
+/// A directory with a space of so many memories, and what it took to send it to a fresh node. With
+/// `listed`, also the seconds until all could be listed there.
+fn transfer(count: usize, listed: bool) -> (TempDir, Took, Option<f64>) {
     let (full, fresh) = (TempDir::new().unwrap(), TempDir::new().unwrap());
     let began = Instant::now();
     let space = fill(full.path(), count);
@@ -138,18 +158,49 @@ fn transfer(count: usize) -> Took {
         sender_mb: sender.peak(),
         bytes_per_record: disk(&fresh.path().join("store")) as f64 / count as f64,
     };
+    let listed = listed.then(|| {
+        receiver.tell("list");
+        receiver.line().parse().unwrap()
+    });
     receiver.end();
     sender.end();
-    took
+    (full, took, listed)
+}
+
+/// Seconds until a node is ready, and what it takes in memory when it has nothing to do, in MB.
+fn started(dir: &Path) -> (f64, f64) {
+    let mut node = Part::start(&["idle", dir.to_str().unwrap()]);
+    let seconds = node.line().parse().unwrap();
+    // What its start set off is over when it has used no time for a while.
+    let mut before = node.cpu();
+    loop {
+        std::thread::sleep(std::time::Duration::from_secs(1));
+        let now = node.cpu();
+        if now - before < 0.02 {
+            break;
+        }
+        before = now;
+    }
+    let memory = node.resident();
+    node.end();
+    (seconds, memory)
 }
 
 pub(crate) fn rows(table: &mut Table) {
-    let count = 100_000;
-    if !table.wants("transfer of 100,000") {
-        return;
+    let thousands = table.wants("transfer").then(|| hundred_thousand(table));
+    if table.wants("empty") {
+        let (_, memory) = started(TempDir::new().unwrap().path());
+        table.row("an empty node's memory", "", &format!("{memory:.0} MB"), "40 MB", memory <= 40.0);
     }
+    if table.wants("million") {
+        million(table, &thousands.unwrap_or_else(|| transfer(100_000, false).1));
+    }
+}
+
+fn hundred_thousand(table: &mut Table) -> Took {
+    let count = 100_000;
     let floor = floor::measure(count);
-    let took = transfer(count);
+    let (_, took, _) = transfer(count, false);
     let rate = |took: &Took| count as f64 / took.seconds;
     let share = rate(&took) / rate(&floor);
     table.row(
@@ -174,4 +225,43 @@ pub(crate) fn rows(table: &mut Table) {
         "1.5 of it",
         share <= 1.5,
     );
+    took
+}
+
+fn million(table: &mut Table, thousands: &Took) {
+    let (full, took, listed) = transfer(1_000_000, true);
+    let share = took.seconds / thousands.seconds;
+    table.row(
+        "transfer of 1,000,000 records",
+        &format!("{:.1} s for 100,000", thousands.seconds),
+        &format!("{:.1} s, {share:.1} times", took.seconds),
+        "11 times",
+        share <= 11.0,
+    );
+    let most = took.receiver_mb.max(took.sender_mb);
+    table.row(
+        "the same, peak memory",
+        "",
+        &format!("{:.0} MB, sender {:.0} MB", took.receiver_mb, took.sender_mb),
+        "192 MB",
+        most <= 192.0,
+    );
+    if let Some(seconds) = listed {
+        table.row(
+            "the same, until all can be listed",
+            "",
+            &format!("{seconds:.0} s after they arrived"),
+            "120 s",
+            seconds <= 120.0,
+        );
+    }
+    let (seconds, memory) = started(full.path());
+    table.row(
+        "a node with 1,000,000 records: start to ready",
+        "",
+        &format!("{seconds:.2} s"),
+        "2 s",
+        seconds <= 2.0,
+    );
+    table.row("the same, idle memory", "", &format!("{memory:.0} MB"), "128 MB", memory <= 128.0);
 }

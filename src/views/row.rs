@@ -106,11 +106,13 @@ struct Shown {
 impl Shown {
     fn of(assembly: &Assembly) -> Result<Self, RenderError> {
         let document = assembly.document.as_ref().map_err(Clone::clone)?;
-        Ok(Self {
-            summary: Summary::of(&document.content()?),
-            heads: document.heads().len() as u64,
-            conflicts: document.conflicts()?.len() as u64,
-            resolved: document.resolved()?,
-        })
+        let summary = Summary::of(&document.content()?);
+        let heads = document.heads().len() as u64;
+        // Nothing is concurrent with a record that is alone.
+        if assembly.records.len() == 1 {
+            return Ok(Self { summary, heads, ..Self::default() });
+        }
+        let conflicts = document.conflicts()?.len() as u64;
+        Ok(Self { summary, heads, conflicts, resolved: document.resolved()? })
     }
 }

@@ -59,18 +59,32 @@ impl Views {
         due: Due,
     ) -> Result<(), ViewError> {
         let memories: Vec<MemoryId> = due.memories.into_iter().collect();
-        let mut parts = memories.chunks(limits::SETTLE_MEMORIES).peekable();
-        while let Some(part) = parts.next() {
-            let part = part.to_vec();
-            let (mut rows, resolved) =
-                self.off_thread(move |store| make_rows(store, space, number, &part)).await?;
-            if parts.peek().is_none() {
+        let mut parts = memories.chunks(limits::SETTLE_MEMORIES);
+        let first = Some(parts.next().unwrap_or_default());
+        let mut made = self.make_part(space, number, first).await?;
+        while let Some((mut rows, resolved)) = made.take() {
+            let next = parts.next();
+            if next.is_none() {
                 due.lists.iter().for_each(|list| rows.delete(list.clone()));
             }
-            self.handle().write_rows(rows).await?.map_err(ViewError::Write)?;
+            // The next are made while these are written.
+            let (written, more) =
+                tokio::join!(self.handle().write_rows(rows), self.make_part(space, number, next));
+            written?.map_err(ViewError::Write)?;
             self.0.resolved.fetch_add(resolved, Ordering::Relaxed);
+            made = more?;
         }
         Ok(())
+    }
+
+    async fn make_part(
+        &self,
+        space: SpaceId,
+        number: SpaceNumber,
+        memories: Option<&[MemoryId]>,
+    ) -> Result<Option<(Batch, u64)>, ViewError> {
+        let Some(memories) = memories.map(<[_]>::to_vec) else { return Ok(None) };
+        self.off_thread(move |store| make_rows(store, space, number, &memories).map(Some)).await
     }
 
     /// Settles every space: at the start of a process, for the marks that a crash left.

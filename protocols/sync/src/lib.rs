@@ -48,7 +48,7 @@ pub mod limits {
     pub const MESSAGE_BYTES: usize = 1024 * 1024;
     /// Bytes of encoded records in one page (`Records`, `Push`): leaves room in a message for
     /// framing and for a full list of absent ids.
-    pub const PAGE_BYTES: usize = MESSAGE_BYTES - 32 * 1024;
+    pub const PAGE_BYTES: usize = MESSAGE_BYTES - 48 * 1024;
     /// Ids that one `Fetch` asks for, and records that one page carries: about one message of
     /// ordinary records.
     pub const PAGE_RECORDS: usize = 1024;
