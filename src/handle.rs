@@ -36,7 +36,8 @@ pub enum NetworkCommand {
     /// Dial an address now, and again for ever, in later runs, too: a multiaddr with or without
     /// `/p2p/…`, or `host:port`.
     Connect(String),
-    /// No longer dial an address that was given so. Connections stay.
+    /// No longer dial an address that was given so, nor whom it led to there. A connection stays
+    /// until it ends.
     Forget(String),
     /// End the connections to a peer, and refuse it until it is unblocked or the process ends.
     Block(PeerId),
@@ -71,6 +72,11 @@ pub enum NetworkFailure {
     /// The address is none that was given to be dialled.
     #[error("{0:?} is none of the addresses that `ocm peer connect` or `ocm space join` added: {list}", list = listed(.1))]
     NotKept(String, Vec<String>),
+    /// The address is dialled because the configuration names it.
+    #[error(
+        "{0:?} is configured in network.seed_peers (OCM_SEED_PEERS): remove it there and restart the node, else it is dialled"
+    )]
+    Configured(String),
     /// The peer is not connected.
     #[error("peer {0} is not connected: see `ocm peers`")]
     NotConnected(PeerId),

@@ -14,7 +14,7 @@ use ocm_node::Identity;
 use ocm_record::{Did, SigningKey};
 
 use crate::config::Config;
-use crate::store::disk::{replace_file, sync_directory};
+use crate::store::disk::{create_file, remove_if_present, replace_file, sync_directory};
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -110,12 +110,13 @@ pub fn load(config: &Config) -> Result<Identity, IdentityError> {
 /// # Errors
 /// See [`IdentityError`]; no existing key is ever replaced.
 pub fn load_or_create(config: &Config) -> Result<(Identity, bool), IdentityError> {
+    let keys = directory(&config.data_dir);
+    remove_copies(&keys)?;
     match load(config) {
         Ok(identity) => return Ok((identity, false)),
         Err(IdentityError::Absent(_)) => {}
         Err(error) => return Err(error),
     }
-    let keys = directory(&config.data_dir);
     let io = |path: &Path| {
         let path = path.to_owned();
         move |cause| IdentityError::Io { path, cause }
@@ -178,10 +179,90 @@ fn read_key(path: &Path) -> Result<SigningKey, IdentityError> {
 fn write_key(path: &Path) -> Result<(), IdentityError> {
     let io = |cause| IdentityError::Io { path: path.to_owned(), cause };
     let text = BASE64.encode(&random_seed()?);
-    // The key is there whole or not at all, and never takes the place of another.
-    let fresh = path.with_extension("new");
-    replace_file(&fresh, format!("{text}\n").as_bytes()).map_err(io)?;
-    fs::hard_link(&fresh, path).map_err(io)?;
-    fs::remove_file(&fresh).map_err(io)?;
-    sync_directory(path.parent().unwrap_or(Path::new("."))).map_err(io)
+    put_key(path, format!("{text}\n").as_bytes(), |from, to| fs::hard_link(from, to)).map_err(io)
+}
+
+/// Puts a key where none is. It is there whole or not at all, and never takes the place of another;
+/// where the file system has no hard links, a crash may leave a part, which is read as damaged.
+fn put_key(
+    path: &Path,
+    bytes: &[u8],
+    link: impl FnOnce(&Path, &Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let fresh = fresh_file(path);
+    replace_file(&fresh, bytes)?;
+    let put = match link(&fresh, path) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => create_file(path, bytes),
+        linked => linked,
+    };
+    remove_if_present(&fresh)?;
+    put?;
+    sync_directory(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Where a key is written before it has its name.
+fn fresh_file(path: &Path) -> PathBuf {
+    path.with_extension("new")
+}
+
+/// Removes what a crash left of the making of these keys: a copy of a key that has its name.
+fn remove_copies(keys: &Path) -> Result<(), IdentityError> {
+    for path in ["author.key", "peer.key"].map(|name| keys.join(name)) {
+        let fresh = fresh_file(&path);
+        if path.exists() {
+            let removed = remove_if_present(&fresh);
+            removed.map_err(|cause| IdentityError::Io { path: fresh, cause })?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Overrides};
+
+    fn config(data_dir: &Path) -> Config {
+        let data_dir = data_dir.to_str().unwrap();
+        let variables = [("HOME", data_dir), ("OCM_DATA_DIR", data_dir)];
+        let environment: Environment = variables.into_iter().collect();
+        Config::load(&Overrides::new(), &environment).unwrap().config
+    }
+
+    #[test]
+    fn a_copy_of_a_key_that_a_crash_left_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = config(dir.path());
+        let (made, new) = load_or_create(&config).unwrap();
+        let keys = directory(dir.path());
+        assert!(new);
+        assert_eq!(fs::read_dir(&keys).unwrap().count(), 2);
+        for name in ["author", "peer"] {
+            let name = keys.join(name);
+            fs::hard_link(name.with_extension("key"), name.with_extension("new")).unwrap();
+        }
+        let (loaded, new) = load_or_create(&config).unwrap();
+        assert!(!new);
+        assert_eq!(did(&loaded), did(&made));
+        assert_eq!(peer_id(&loaded), peer_id(&made));
+        assert_eq!(fs::read_dir(&keys).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn a_key_is_put_where_no_hard_links_are_and_replaces_none() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("peer.key");
+        let unsupported = |_: &Path, _: &Path| Err(io::ErrorKind::Unsupported.into());
+        put_key(&path, b"one", unsupported).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        for again in [
+            put_key(&path, b"two", unsupported),
+            put_key(&path, b"two", |from, to| fs::hard_link(from, to)),
+        ] {
+            assert_eq!(again.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        }
+        assert_eq!(fs::read(&path).unwrap(), b"one");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no second copy is left");
+    }
 }

@@ -37,6 +37,11 @@ use crate::handle::Handle;
 
 /// Limits of views.
 pub mod limits {
+    /// How far ahead of this node's clock the records may be that an edit builds on: ten years, in
+    /// milliseconds. An edit is later than all it builds on, and so is all that its author writes
+    /// next: more would let one record take the times from a node that it needs for its own. A
+    /// clock that is only wrong is seldom wrong by as much, and what it wrote is built on.
+    pub const BUILD_ON_AHEAD_MS: u64 = 10 * 365 * 24 * 60 * 60 * 1000;
     /// Memories rendered in one batch: with rows of 40 KiB, what one batch of the store may have.
     pub const SETTLE_MEMORIES: usize = 256;
     /// Items of one page of a list, at most.

@@ -82,8 +82,7 @@ pub(crate) fn serve(dir: &Path) {
     runtime().block_on(async {
         let node = Running::start(&config(dir, "", true), NodeFlags::default()).await.unwrap();
         let mut status = node.handle().watch();
-        let listens =
-            |status: &Arc<Status>| !status.network.listen.is_empty();
+        let listens = |status: &Arc<Status>| !status.network.listen.is_empty();
         let listen = status.wait_for(listens).await.unwrap().network.listen[0].clone();
         say(&format!("{listen}/p2p/{}", node.peer));
         tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
@@ -190,7 +189,13 @@ pub(crate) fn rows(table: &mut Table) {
     let thousands = table.wants("transfer").then(|| hundred_thousand(table));
     if table.wants("empty") {
         let (_, memory) = started(TempDir::new().unwrap().path());
-        table.row("an empty node's memory", "", &format!("{memory:.0} MB"), "40 MB", memory <= 40.0);
+        table.row(
+            "an empty node's memory",
+            "",
+            &format!("{memory:.0} MB"),
+            "40 MB",
+            memory <= 40.0,
+        );
     }
     if table.wants("million") {
         million(table, &thousands.unwrap_or_else(|| transfer(100_000, false).1));

@@ -193,7 +193,7 @@ impl From<NetworkFailure> for Problem {
             NetworkFailure::NotConnected(_) | NetworkFailure::NotKept(..) => Reason::NotFound,
             NetworkFailure::Kept(_) => Reason::Internal,
             NetworkFailure::NoAnswer(..) => Reason::Unavailable,
-            NetworkFailure::Off => Reason::Conflict,
+            NetworkFailure::Off | NetworkFailure::Configured(_) => Reason::Conflict,
         };
         Self::new(reason, failure.to_string())
     }

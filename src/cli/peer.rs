@@ -19,7 +19,8 @@ pub(super) enum Peer {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         address: String,
     },
-    /// No longer dial an address that `peer connect` or `space join` added; connections stay
+    /// No longer dial an address that `peer connect` or `space join` added, nor whom it led to;
+    /// a connection stays until it ends
     #[command(after_help = "Example:\n  ocm peer forget 192.0.2.7:8080")]
     Forget {
         /// The address as it was given

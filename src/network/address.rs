@@ -154,6 +154,14 @@ impl PeerAddress {
         self.peer
     }
 
+    /// The place it stands for, unless it is a name.
+    pub(crate) fn place(&self) -> Option<SocketAddr> {
+        match &self.host {
+            Host::Ip(ip) => Some(SocketAddr::new(*ip, self.port)),
+            Host::Name(..) => None,
+        }
+    }
+
     /// The transports to try, of those that are on.
     fn transports(&self, tcp: bool, quic: bool) -> Vec<Transport> {
         [(Transport::Tcp, tcp), (Transport::Quic, quic)]

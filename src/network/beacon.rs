@@ -116,7 +116,7 @@ impl Behaviour {
     fn open(&mut self) {
         self.sockets.clear();
         let mut cause = None;
-        for ip in wanted(&self.bind) {
+        for ip in wanted(&self.bind, &interfaces()) {
             match open_socket(SocketAddr::new(ip, self.config.port)) {
                 Ok(socket) => self.sockets.push(socket),
                 // Without IPv6 the broadcast goes on as before; the interface's broadcast address
@@ -150,7 +150,7 @@ impl Behaviour {
             time: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
         };
         let Ok(datagram) = beacon.sign(&self.key) else { return };
-        let broadcasts = broadcasts(&self.bind)
+        let broadcasts = broadcasts(&self.bind, &interfaces())
             .into_iter()
             .map(|ip| SocketAddr::new(ip.into(), self.config.port));
         let (mut sent, mut cause) = (false, None);
@@ -169,8 +169,11 @@ impl Behaviour {
             self.health.sent += 1;
             self.health.unsent = None;
         } else {
-            self.health.unsent =
-                Some(cause.unwrap_or_else(|| "there is no network interface to send on".into()));
+            self.health.unsent = Some(cause.unwrap_or_else(|| {
+                "there is no network interface to broadcast on, and no host of \
+                     network.beacon_hosts (OCM_NETWORK_BEACON_HOSTS) to send to"
+                    .into()
+            }));
         }
     }
 
@@ -248,34 +251,41 @@ impl Behaviour {
     }
 }
 
+/// The interfaces of now; none when the system does not tell.
+fn interfaces() -> Vec<if_addrs::Interface> {
+    if_addrs::get_if_addrs().unwrap_or_default()
+}
+
 /// The addresses to open sockets on for these addresses to be reachable at.
-fn wanted(bind: &[IpAddr]) -> Vec<IpAddr> {
+fn wanted(bind: &[IpAddr], interfaces: &[if_addrs::Interface]) -> Vec<IpAddr> {
     let mut wanted: Vec<IpAddr> = bind.to_vec();
     if cfg!(unix) && !bind.iter().any(|ip| ip.is_ipv4() && ip.is_unspecified()) {
-        wanted.extend(broadcasts(bind).into_iter().map(IpAddr::V4));
+        wanted.extend(broadcasts(bind, interfaces).into_iter().map(IpAddr::V4));
     }
     wanted.sort_unstable();
     wanted.dedup();
     wanted
 }
 
-/// The broadcast addresses of the interfaces that these addresses stand for.
-fn broadcasts(bind: &[IpAddr]) -> Vec<Ipv4Addr> {
+/// The broadcast addresses of the interfaces that these addresses stand for. One that leads to a
+/// single other side, as a tunnel of a VPN does, has none.
+fn broadcasts(bind: &[IpAddr], interfaces: &[if_addrs::Interface]) -> Vec<Ipv4Addr> {
     const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
     let every = bind.iter().any(|ip| ip.is_ipv4() && ip.is_unspecified());
     let mut found = Vec::new();
     if every || bind.iter().any(|ip| ip.is_ipv4() && ip.is_loopback()) {
         found.push(LOOPBACK);
     }
-    for interface in if_addrs::get_if_addrs().unwrap_or_default() {
-        if let if_addrs::IfAddr::V4(address) = interface.addr
+    for interface in interfaces {
+        if let if_addrs::IfAddr::V4(address) = &interface.addr
+            && let Some(broadcast) = address.broadcast.filter(|_| !interface.is_p2p())
             && !address.ip.is_loopback()
             && (every || bind.contains(&IpAddr::V4(address.ip)))
         {
             // Where none was set up, the system names the address itself: then the one that stands
             // for whatever network is there.
-            let own = address.broadcast.filter(|broadcast| *broadcast != address.ip);
-            found.push(own.unwrap_or(Ipv4Addr::BROADCAST));
+            let set_up = broadcast != address.ip;
+            found.push(if set_up { broadcast } else { Ipv4Addr::BROADCAST });
         }
     }
     found.sort_unstable();
@@ -374,5 +384,44 @@ impl NetworkBehaviour for Behaviour {
             Some(heard) => Poll::Ready(ToSwarm::GenerateEvent(heard)),
             None => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface(
+        ip: [u8; 4],
+        broadcast: Option<[u8; 4]>,
+        is_p2p: bool,
+    ) -> (IpAddr, if_addrs::Interface) {
+        let ip = Ipv4Addr::from(ip);
+        let netmask = Ipv4Addr::new(255, 255, 255, 0);
+        let broadcast = broadcast.map(Ipv4Addr::from);
+        let addr =
+            if_addrs::IfAddr::V4(if_addrs::Ifv4Addr { ip, netmask, prefixlen: 24, broadcast });
+        let oper_status = if_addrs::IfOperStatus::Up;
+        let name = ip.to_string();
+        (ip.into(), if_addrs::Interface { name, addr, index: None, oper_status, is_p2p })
+    }
+
+    #[test]
+    fn a_tunnel_has_no_broadcast_and_no_listener_for_one() {
+        let (lan, lan_is) = interface([10, 0, 0, 2], Some([10, 0, 0, 255]), false);
+        let (bare, bare_is) = interface([10, 1, 0, 2], Some([10, 1, 0, 2]), false);
+        let (tunnel, tunnel_is) = interface([10, 2, 0, 2], None, true);
+        let (other, other_is) = interface([10, 3, 0, 2], Some([10, 3, 0, 2]), true);
+        let (silent, silent_is) = interface([10, 4, 0, 2], None, false);
+        let all = [lan_is, bare_is, tunnel_is, other_is, silent_is];
+        for ip in [tunnel, other, silent] {
+            assert!(broadcasts(&[ip], &all).is_empty());
+            assert_eq!(wanted(&[ip], &all), [ip]);
+        }
+        assert_eq!(broadcasts(&[lan, tunnel], &all), [Ipv4Addr::new(10, 0, 0, 255)]);
+        assert_eq!(broadcasts(&[bare], &all), [Ipv4Addr::BROADCAST], "none was set up");
+        let every = broadcasts(&[Ipv4Addr::UNSPECIFIED.into()], &all);
+        let loopback = Ipv4Addr::new(127, 255, 255, 255);
+        assert_eq!(every, [Ipv4Addr::new(10, 0, 0, 255), loopback, Ipv4Addr::BROADCAST]);
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use ocm_discovery::{PeerId, TableLimits};
+use ocm_discovery::{Remembered, TableLimits};
 use ocm_record::{Boot, SigningKey};
 
 use super::range::IpRange;
@@ -30,8 +30,8 @@ pub struct NetworkConfig {
     pub beacon: Option<BeaconConfig>,
     /// Addresses dialled for ever: multiaddr with or without `/p2p/…`, or `host:port`.
     pub bootstrap: Vec<String>,
-    /// Peers of an earlier run and where they were.
-    pub remembered: Vec<(PeerId, Vec<String>)>,
+    /// Peers of an earlier run and where they were; times since the Unix epoch.
+    pub remembered: Vec<Remembered>,
     /// Addresses that the operator added in an earlier run, dialled for ever, too.
     pub kept: Vec<String>,
     /// Ranges from which any number of peers may come behind one address; loopback always is.

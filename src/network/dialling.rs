@@ -24,7 +24,9 @@ pub(super) struct Entry {
     /// As it was written.
     pub(super) text: String,
     pub(super) address: PeerAddress,
-    /// Whether [`Network::dial`] added it, not the configuration.
+    /// Whether the configuration names it.
+    pub(super) configured: bool,
+    /// Whether [`Network::dial`] added it; an address may be both.
     pub(super) kept: bool,
 }
 
@@ -196,15 +198,23 @@ impl Network {
         self.attempt(dial, Some(cause));
     }
 
-    /// A dial led to a connection with this peer.
-    pub(super) fn on_dial_succeeded(&mut self, id: ConnectionId, peer: PeerId) -> Option<Source> {
+    /// A dial led to a connection with this peer at this address. Returns what the address came
+    /// from; `None` when it was forgotten while the dial was under way.
+    pub(super) fn on_dial_succeeded(
+        &mut self,
+        id: ConnectionId,
+        peer: PeerId,
+        address: &str,
+    ) -> Option<Source> {
         let dial = self.dials.remove(&id)?;
         let source = match &dial.purpose {
-            Purpose::Entry { .. } => Source::Bootstrap,
-            Purpose::Table(peer) => self.table.source(peer).unwrap_or(Source::Remembered),
+            Purpose::Entry { id, .. } => self.entries.get(id).map(|_| Source::Bootstrap),
+            Purpose::Table(peer) => {
+                self.table.source(peer).filter(|_| self.table.knows(peer, address))
+            }
         };
         self.finish(dial.purpose, Ok(Led::Peer(peer)));
-        Some(source)
+        source
     }
 
     fn finish(&mut self, purpose: Purpose, outcome: Result<Led, String>) {

@@ -145,11 +145,12 @@ impl Network {
     fn on_connected(&mut self, peer: PeerId, id: ConnectionId, endpoint: &ConnectedPoint) {
         let now = self.now_ms();
         let first = self.connected.opened(peer, id, endpoint, now);
-        let dialled = self.on_dial_succeeded(id, peer);
         let address = without_peer(endpoint.get_remote_address());
-        let text = endpoint.is_dialer().then(|| address.to_string());
-        let source = dialled.unwrap_or(Source::Incoming);
-        self.table.connected(peer, text.as_deref(), source, now);
+        let text = address.to_string();
+        let dialled = self.on_dial_succeeded(id, peer, &text);
+        let other = if endpoint.is_dialer() { Source::Bootstrap } else { Source::Incoming };
+        let text = dialled.map(|_| text.as_str());
+        self.table.connected(peer, text, dialled.unwrap_or(other), now);
         self.judge_address(ip_of(&address));
         if first {
             self.ready.push_back(NetworkEvent::Connected { peer });

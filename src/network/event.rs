@@ -268,6 +268,17 @@ pub enum NetworkError {
     Setup(String),
 }
 
+/// Why an address is not forgotten.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum ForgetError {
+    /// It is none that [`super::Network::dial`] added.
+    #[error("the address was not given to be dialled")]
+    NotKept,
+    /// It is dialled because the configuration names it.
+    #[error("the address is configured in network.seed_peers")]
+    Configured,
+}
+
 /// Why an answer is not sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RespondError {

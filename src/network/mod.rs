@@ -35,8 +35,8 @@ pub use behaviour::REQUEST_TIMEOUT;
 pub use codec::{FEDERATION_PROTOCOL, FRAME_BYTES, FrameCodec};
 pub use config::{BeaconConfig, NetworkConfig, NetworkLimits};
 pub use event::{
-    ChannelId, Direction, Discovery, GossipError, Health, NetworkError, NetworkEvent, PeerInfo,
-    Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
+    ChannelId, Direction, Discovery, ForgetError, GossipError, Health, NetworkError, NetworkEvent,
+    PeerInfo, Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
 };
 pub use gossip::{GOSSIP_BYTES, GossipId, TOPIC_PREFIX};
 pub use range::{IpRange, IpRangeError};

@@ -1,6 +1,7 @@
 //! The network as the runtime holds it: its start, and what it can be told to do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
@@ -11,19 +12,19 @@ use libp2p::metrics::Metrics;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Swarm, SwarmBuilder, noise, tcp, yamux};
-use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Source};
+use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Remembered, Source};
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::address::{AddressError, PeerAddress};
+use super::address::{AddressError, PeerAddress, Transport, multiaddr};
 use super::behaviour::Behaviour;
 use super::codec::FRAME_BYTES;
 use super::config::NetworkConfig;
 use super::connected::Connected;
 use super::dialling::{Dial, Entry, Resolved};
 use super::event::{
-    ChannelId, Discovery, GossipError, Health, NetworkError, NetworkEvent, PeerInfo, Published,
-    RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
+    ChannelId, Discovery, ForgetError, GossipError, Health, NetworkError, NetworkEvent, PeerInfo,
+    Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
 };
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::{from_libp2p, listen, to_libp2p};
@@ -51,7 +52,8 @@ pub struct Network {
     /// Events that are ready to be told.
     pub(super) ready: VecDeque<NetworkEvent>,
     pub(super) tick: Interval,
-    pub(super) origin: Instant,
+    /// When this network started, and when that was in milliseconds since the Unix epoch.
+    pub(super) origin: (Instant, u64),
     pub(super) table: PeerTable,
     pub(super) bootstrap: Bootstrap,
     pub(super) entries: BTreeMap<EntryId, Entry>,
@@ -102,23 +104,24 @@ impl Network {
             .build();
         let ready = listen::listen(&mut swarm, &config)?.into();
 
-        let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let started_ms = u64::try_from(started.as_millis()).unwrap_or(u64::MAX);
+        let started_ms = wall_ms();
         let mut table = PeerTable::new(own, config.boot, started_ms, config.limits.table);
-        for (peer, addresses) in &config.remembered {
-            for address in addresses {
-                table.heard(*peer, address, Source::Remembered, 0);
-            }
+        // Whoever was there last comes first, should there be too many.
+        let mut remembered: Vec<&Remembered> = config.remembered.iter().collect();
+        remembered.sort_by_key(|known| std::cmp::Reverse(known.last));
+        for known in remembered {
+            let last = known.last.min(started_ms);
+            table.remember(&Remembered { last, ..known.clone() }, started_ms);
         }
         let (mut bootstrap, mut entries) = (Bootstrap::new(), BTreeMap::new());
         for text in &config.bootstrap {
             let address: PeerAddress = text.parse()?;
             address.check_transport(config.tcp, config.quic)?;
             let id = bootstrap
-                .add(text.trim(), 0)
+                .add(text.trim(), started_ms)
                 .ok_or(NetworkError::TooManyBootstrap(config.bootstrap.len()))?;
             let text = text.trim().to_owned();
-            entries.insert(id, Entry { text, address, kept: false });
+            entries.insert(id, Entry { text, address, configured: true, kept: false });
         }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -129,7 +132,7 @@ impl Network {
             metrics: Metrics::new(registry),
             ready,
             tick,
-            origin: Instant::now(),
+            origin: (Instant::now(), started_ms),
             table,
             bootstrap,
             entries,
@@ -150,7 +153,7 @@ impl Network {
         for text in network.config.kept.clone() {
             if let Err(error) = network.dial(&text) {
                 tracing::warn!(%error, "an address kept from the last run is not dialled");
-                network.idle.push(text);
+                network.idle.push(text.trim().to_owned());
             }
         }
         Ok(network)
@@ -169,9 +172,11 @@ impl Network {
         self.tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     }
 
-    /// Milliseconds since the start of this network.
+    /// Milliseconds on a clock that never runs backwards. It began as the wall clock at the start
+    /// of this network, so that times of an earlier run have a place on it.
     pub(super) fn now_ms(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let (began, began_ms) = self.origin;
+        began_ms.saturating_add(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     pub(super) const fn new_id(&mut self) -> u64 {
@@ -289,24 +294,49 @@ impl Network {
             .bootstrap
             .add(text, self.now_ms())
             .ok_or_else(|| AddressError::TooMany(text.to_owned()))?;
+        self.idle.retain(|idle| idle != text);
         let text = text.to_owned();
-        self.entries.entry(id).or_insert(Entry { text, address, kept: true });
+        let new = Entry { text, address, configured: false, kept: false };
+        self.entries.entry(id).or_insert(new).kept = true;
         Ok(())
     }
 
-    /// No longer dials an address that [`Self::dial`] added; connections stay. Returns whether it
-    /// was one.
-    pub fn forget(&mut self, text: &str) -> bool {
+    /// No longer dials an address that [`Self::dial`] added, nor any peer at the places it stands
+    /// for, by which none is remembered either. A connection stays until it ends, and a peer that
+    /// is heard of in another way is dialled as any other.
+    ///
+    /// # Errors
+    /// [`ForgetError`]; an address that is configured, too, is no longer kept, yet is dialled.
+    pub fn forget(&mut self, text: &str) -> Result<(), ForgetError> {
         let text = text.trim();
-        if let Some(at) = self.idle.iter().position(|idle| idle == text) {
-            self.idle.remove(at);
-            return true;
+        let idle = self.idle.len();
+        self.idle.retain(|idle| idle != text);
+        let was_idle = self.idle.len() < idle;
+        let (literal, resolved) =
+            match self.entries.iter_mut().find(|(_, entry)| entry.text == text) {
+                Some((id, entry)) => {
+                    entry.kept = false;
+                    if entry.configured {
+                        return Err(ForgetError::Configured);
+                    }
+                    let (id, literal) = (*id, entry.address.place());
+                    self.entries.remove(&id);
+                    (literal, self.bootstrap.remove(id))
+                }
+                None if was_idle => {
+                    let address = text.parse::<PeerAddress>().ok();
+                    (address.and_then(|address| address.place()), Vec::new())
+                }
+                None => return Err(ForgetError::NotKept),
+            };
+        let resolved = resolved.iter().filter_map(|place| place.parse::<SocketAddr>().ok());
+        for place in resolved.chain(literal) {
+            for transport in [Transport::Tcp, Transport::Quic] {
+                let address = multiaddr(place.ip(), place.port(), transport);
+                self.table.forget_place(&address.to_string());
+            }
         }
-        let found = self.entries.iter().find(|(_, entry)| entry.kept && entry.text == text);
-        let Some(id) = found.map(|(id, _)| *id) else { return false };
-        self.entries.remove(&id);
-        self.bootstrap.remove(id);
-        true
+        Ok(())
     }
 
     /// The addresses that [`Self::dial`] added: to be given to the next run as
@@ -394,11 +424,16 @@ impl Network {
         self.connected.contains(peer)
     }
 
-    /// Peers that were connected in this run, and where: to be given to the next run as
-    /// [`NetworkConfig::remembered`].
+    /// Peers that were connected in the last week, in this run or before, and where: to be given to
+    /// the next run as [`NetworkConfig::remembered`].
     #[must_use]
-    pub fn worth_remembering(&self) -> Vec<(PeerId, Vec<String>)> {
-        self.table.worth_remembering()
+    pub fn worth_remembering(&self) -> Vec<Remembered> {
+        let (now, wall) = (self.now_ms(), wall_ms());
+        let mut remembered = self.table.worth_remembering(now);
+        for known in &mut remembered {
+            known.last = wall.saturating_sub(now.saturating_sub(known.last));
+        }
+        remembered
     }
 
     /// Where this node can be dialled: multiaddrs without PeerId, one for each interface.
@@ -453,6 +488,12 @@ impl Network {
             .collect();
         Discovery { sources, bootstrap, copied_key: counts.copied_key }
     }
+}
+
+/// The wall clock, in milliseconds since the Unix epoch; 0 before it.
+fn wall_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn topic_of(name: &str) -> Result<IdentTopic, GossipError> {

@@ -4,7 +4,8 @@ use std::future::Future;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ocm_discovery::{PeerId, Sighting, Source};
+use futures::StreamExt as _;
+use ocm_discovery::{PeerId, Remembered, Sighting, Source};
 use ocm_record::{Boot, SigningKey};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
@@ -28,6 +29,10 @@ fn config(seed: u8, transport: Transport) -> NetworkConfig {
         ban: Duration::from_secs(600),
         ..NetworkConfig::new(SigningKey::from_seed(&[seed; 32]), Boot::from_bytes([seed; 16]))
     }
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(jiff::Timestamp::now().as_millisecond()).unwrap()
 }
 
 struct Node {
@@ -560,25 +565,120 @@ async fn an_address_given_once_is_dialled_until_it_is_forgotten() {
         let mut nodes = [first, Node::start(again).await, Node::start(later).await];
         until(&mut nodes, 0, connected).await;
         until(&mut nodes, 1, connected).await;
-        assert!(!nodes[0].network.forget("/ip4/127.0.0.1/tcp/1"));
-        assert!(nodes[0].network.forget(&text));
-        assert!(nodes[0].network.is_connected(&peer));
+        let unknown = nodes[0].network.forget("/ip4/127.0.0.1/tcp/1");
+        assert_eq!(unknown, Err(ForgetError::NotKept));
+        let remembers = |node: &Node| {
+            let remembered = node.network.worth_remembering();
+            remembered.iter().any(|known| known.peer == peer)
+        };
+        assert!(remembers(&nodes[0]));
+        assert_eq!(nodes[0].network.forget(&text), Ok(()));
+        assert!(nodes[0].network.is_connected(&peer), "the connection stays");
         assert_eq!(nodes[0].network.kept().count(), 0);
         assert!(nodes[0].network.sources().bootstrap.is_empty());
+        assert!(!remembers(&nodes[0]) && remembers(&nodes[1]));
+        // It is not dialled after the connection either, nor is it when it was lost before. The
+        // other side is not to come here by itself.
+        for at in [0, 1] {
+            let own = nodes[at].id();
+            nodes[2].network.block(own);
+            disconnected(&mut nodes, at, peer).await;
+        }
+        assert_eq!(nodes[1].network.forget(&text), Ok(()));
+        for node in &mut nodes[..2] {
+            assert!(!remembers(node));
+            let in_an_hour = node.network.now_ms() + 60 * 60 * 1000;
+            assert!(node.network.table.due(in_an_hour, 10, 0).is_empty());
+            assert!(node.network.bootstrap.due(in_an_hour, 0).is_empty());
+        }
     }
+}
+
+#[tokio::test]
+async fn an_address_forgotten_while_it_is_dialled_is_not_remembered() {
+    let mut nodes = [
+        Node::start(config(1, Transport::Tcp)).await,
+        Node::start(config(2, Transport::Tcp)).await,
+    ];
+    let (text, peer) = (nodes[1].address.clone(), nodes[1].id());
+    let network = &mut nodes[0].network;
+    network.dial(&text).unwrap();
+    network.dial_due();
+    let resolved = network.resolving.next().await.unwrap();
+    network.on_resolved(resolved);
+    assert_eq!(network.dials.len(), 1);
+    assert_eq!(network.forget(&text), Ok(()));
+    until(&mut nodes, 0, |e| (*e == NetworkEvent::Connected { peer }).then_some(())).await;
+    assert_eq!(nodes[0].network.worth_remembering(), []);
+}
+
+#[tokio::test]
+async fn an_address_may_be_configured_and_kept() {
+    let text = "/ip4/127.0.0.1/tcp/1";
+    let mut both = config(1, Transport::Tcp);
+    both.bootstrap = vec![text.to_owned()];
+    let mut node = Node::start(both.clone()).await;
+    assert_eq!(node.network.kept().count(), 0);
+    node.network.dial(text).unwrap();
+    assert_eq!(node.network.kept().collect::<Vec<_>>(), [text]);
+    assert_eq!(node.network.sources().bootstrap.len(), 1, "and dialled once");
+    // Kept by the run before, and not in this run's configuration.
+    let mut kept = config(2, Transport::Tcp);
+    kept.kept = node.network.kept().map(str::to_owned).collect();
+    let later = Node::start(kept).await;
+    assert_eq!(later.network.sources().bootstrap.len(), 1);
+    assert_eq!(node.network.forget(text), Err(ForgetError::Configured));
+    assert_eq!(node.network.kept().count(), 0);
+    assert_eq!(node.network.sources().bootstrap.len(), 1, "dialled as configured");
+    assert_eq!(node.network.forget(text), Err(ForgetError::Configured));
 }
 
 #[tokio::test]
 async fn a_peer_of_an_earlier_run_is_dialled() {
     let b = Node::start(config(2, Transport::Tcp)).await;
     let mut a = config(1, Transport::Tcp);
-    a.remembered = vec![(b.id(), vec![b.address.clone()])];
+    let at = |last| Remembered { peer: b.id(), addresses: vec![b.address.clone()], last };
+    let before = at(now_ms());
+    a.remembered = vec![before.clone()];
     let mut nodes = [Node::start(a).await, b];
     let peer = nodes[1].id();
     until(&mut nodes, 0, |e| (*e == NetworkEvent::Connected { peer }).then_some(())).await;
     assert_eq!(nodes[0].network.peers()[0].source, Source::Remembered);
     let remembered = nodes[0].network.worth_remembering();
-    assert_eq!(remembered, [(peer, vec![nodes[1].address.clone()])]);
+    assert_eq!((remembered[0].peer, &remembered[0].addresses), (peer, &before.addresses));
+    assert!(remembered.len() == 1 && remembered[0].last >= before.last);
+}
+
+#[tokio::test]
+async fn a_peer_of_an_earlier_run_that_is_not_there_stays_remembered() {
+    const DAY: u64 = 24 * 60 * 60 * 1000;
+    let now = now_ms();
+    let known = |seed, last| {
+        let peer = PeerId::new(SigningKey::from_seed(&[seed; 32]).public());
+        Remembered { peer, addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()], last }
+    };
+    let mut config = config(1, Transport::Tcp);
+    config.kept = vec!["127.0.0.1:1".to_owned()];
+    // Connected two days ago, longer ago than a peer is remembered, and on a clock that ran ahead.
+    config.remembered = vec![known(2, now - 2 * DAY), known(3, now - 8 * DAY), known(4, now + DAY)];
+    let mut nodes = [Node::start(config).await];
+    until_state(&mut nodes, |nodes| {
+        let network = &nodes[0].network;
+        network.dials.is_empty() && network.table.clone().due(network.now_ms(), 10, 0).is_empty()
+    })
+    .await;
+    let network = &mut nodes[0].network;
+    network.table.expire(network.now_ms());
+    let mut remembered = network.worth_remembering();
+    remembered.sort_by_key(|known| known.last);
+    let expected = [known(2, now - 2 * DAY), known(4, now)];
+    assert_eq!(remembered.len(), expected.len());
+    for (found, expected) in remembered.iter().zip(&expected) {
+        assert_eq!((found.peer, &found.addresses), (expected.peer, &expected.addresses));
+        assert!(found.last.abs_diff(expected.last) < DAY, "{found:?}");
+    }
+    assert_eq!(network.forget("127.0.0.1:1"), Ok(()));
+    assert_eq!(network.worth_remembering(), [], "nobody answered there in this run");
 }
 
 #[tokio::test]
@@ -598,7 +698,7 @@ async fn a_part_of_the_connections_is_kept_for_those_begun_here() {
     until(&mut nodes, 4, |e| matches!(e, NetworkEvent::Dialled { .. }).then_some(())).await;
     until_state(&mut nodes, |nodes| nodes[4].network.peers().is_empty()).await;
     assert_eq!(nodes[0].network.peers().len(), 3);
-    assert!(nodes[4].network.forget(&full));
+    assert_eq!(nodes[4].network.forget(&full), Ok(()));
     connect(&mut nodes, 0, 4).await;
     assert!(nodes[0].network.is_connected(&fourth));
 }
@@ -611,6 +711,24 @@ async fn a_kept_address_outlasts_a_run_that_cannot_dial_it() {
     let mut node = Node::start(off).await;
     assert_eq!(node.network.kept().collect::<Vec<_>>(), ["/ip4/127.0.0.1/tcp/1"]);
     assert!(node.network.sources().bootstrap.is_empty());
-    assert!(node.network.forget("/ip4/127.0.0.1/tcp/1"));
+    assert_eq!(node.network.forget("/ip4/127.0.0.1/tcp/1"), Ok(()));
+    assert_eq!(node.network.kept().count(), 0);
+}
+
+#[tokio::test]
+async fn an_address_that_can_be_dialled_again_is_kept_once() {
+    let mut many = config(1, Transport::Tcp);
+    many.bootstrap =
+        (0..ocm_discovery::BOOTSTRAP_ENTRIES).map(|n| format!("127.0.0.1:{}", n + 1)).collect();
+    many.kept = vec![" 127.0.0.1:1000 ".to_owned()];
+    many.port = 0;
+    let mut node = Node::start(many).await;
+    assert_eq!(node.network.kept().collect::<Vec<_>>(), ["127.0.0.1:1000"], "there is no room");
+    let id = *node.network.entries.keys().next().unwrap();
+    node.network.entries.remove(&id);
+    node.network.bootstrap.remove(id);
+    node.network.dial("127.0.0.1:1000").unwrap();
+    assert_eq!(node.network.kept().collect::<Vec<_>>(), ["127.0.0.1:1000"]);
+    assert_eq!(node.network.forget("127.0.0.1:1000"), Ok(()));
     assert_eq!(node.network.kept().count(), 0);
 }

@@ -152,6 +152,8 @@ impl EventLoop {
                 event = next_event(&mut self.network), if open => self.network_event(event)?,
                 () = tokio::time::sleep(wake) => self.handle(Input::Tick)?,
                 _ = refresh.tick() => {
+                    // The clock that deadlines are on may have been set back.
+                    self.handle(Input::Tick)?;
                     self.show(true);
                     if self.saved.elapsed() >= SAVE_EVERY {
                         let saving = self.save_peers();
@@ -168,17 +170,7 @@ impl EventLoop {
     }
 
     fn next_wake(&self) -> Duration {
-        let now = now_ms();
-        let core =
-            self.node.next_deadline().map(|at| Duration::from_millis(at.saturating_sub(now)));
-        let show = self.stale.then_some(SHOW_EVERY);
-        // One millisecond at least: a deadline in this millisecond is not to spin.
-        [core, show]
-            .into_iter()
-            .flatten()
-            .min()
-            .unwrap_or(REFRESH_EVERY)
-            .max(Duration::from_millis(1))
+        wake(self.node.next_deadline(), now_ms(), self.stale)
     }
 
     /// Gives the core an input and carries out what it decides.
@@ -433,6 +425,19 @@ impl EventLoop {
     }
 }
 
+/// How long nothing need be done: until the core's deadline or what is to be shown. Never longer
+/// than [`REFRESH_EVERY`], however far the wall clock was set back behind the deadline.
+fn wake(deadline: Option<u64>, now_ms: u64, stale: bool) -> Duration {
+    let core = deadline.map(|at| Duration::from_millis(at.saturating_sub(now_ms)));
+    let show = stale.then_some(SHOW_EVERY);
+    // One millisecond at least: a deadline in this millisecond is not to spin.
+    [core, show]
+        .into_iter()
+        .flatten()
+        .fold(REFRESH_EVERY, Duration::min)
+        .max(Duration::from_millis(1))
+}
+
 fn told(saved: std::io::Result<()>) {
     if let Err(error) = saved {
         tracing::warn!(%error, "where peers are could not be kept for the next start");
@@ -454,4 +459,21 @@ fn topic(space: &ocm_record::SpaceId) -> String {
 pub(super) fn now_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_core_is_looked_after_each_second_whatever_the_clock_says() {
+        let day = 24 * 60 * 60 * 1000;
+        let (now, soon) = (20_000 * day, Duration::from_millis(30));
+        assert_eq!(wake(Some(now + 30), now, false), soon);
+        assert_eq!(wake(Some(now + 30), now - day, false), REFRESH_EVERY, "set back by a day");
+        assert_eq!(wake(Some(now + 30), now + day, false), Duration::from_millis(1));
+        assert_eq!(wake(None, now, false), REFRESH_EVERY);
+        assert_eq!(wake(None, now, true), SHOW_EVERY);
+        assert_eq!(wake(Some(now + 30), now, true), soon);
+    }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
 use crate::handle::{NetworkCommand, NetworkFailure, NetworkReply};
-use crate::network::{NetworkEvent, REQUEST_TIMEOUT, RequestId};
+use crate::network::{ForgetError, NetworkEvent, REQUEST_TIMEOUT, RequestId};
 
 type Answer = oneshot::Sender<Result<NetworkReply, NetworkFailure>>;
 
@@ -28,16 +28,20 @@ impl EventLoop {
         let own = network.peer_id();
         let result = match command {
             NetworkCommand::Connect(address) => match network.dial(&address) {
-                Ok(()) => return self.keep_then_answer(answer),
+                Ok(()) => return self.keep_then_answer(answer, Ok(NetworkReply::Done)),
                 Err(error) => Err(NetworkFailure::Address(error.to_string())),
             },
-            NetworkCommand::Forget(address) => {
-                if network.forget(&address) {
-                    return self.keep_then_answer(answer);
+            NetworkCommand::Forget(address) => match network.forget(&address) {
+                Ok(()) => return self.keep_then_answer(answer, Ok(NetworkReply::Done)),
+                Err(ForgetError::Configured) => {
+                    let result = Err(NetworkFailure::Configured(address));
+                    return self.keep_then_answer(answer, result);
                 }
-                let kept = network.kept().map(str::to_owned).collect();
-                Err(NetworkFailure::NotKept(address, kept))
-            }
+                Err(ForgetError::NotKept) => {
+                    let kept = network.kept().map(str::to_owned).collect();
+                    Err(NetworkFailure::NotKept(address, kept))
+                }
+            },
             NetworkCommand::Block(peer) | NetworkCommand::Ping(peer) if peer == own => {
                 Err(NetworkFailure::Own(peer))
             }
@@ -66,17 +70,18 @@ impl EventLoop {
                 }
             }
         };
-        // Whoever asked may have gone; it is done all the same.
+        // Whoever hears the answer is to see its effect; they may have gone, it is done all the same.
+        self.show(true);
         let _ = answer.send(result);
     }
 
     /// Answers once it is written down which addresses are dialled.
-    fn keep_then_answer(&mut self, answer: Answer) {
+    fn keep_then_answer(&mut self, answer: Answer, result: Result<NetworkReply, NetworkFailure>) {
         let saving = self.save_peers();
         tokio::spawn(async move {
             let saved = saving.await.map_err(|cause| NetworkFailure::Kept(cause.to_string()));
             // Whoever asked may have gone; it is done all the same.
-            let _ = answer.send(saved.map(|()| NetworkReply::Done));
+            let _ = answer.send(saved.and(result));
         });
     }
 

@@ -126,7 +126,7 @@ impl Running {
         let token = api_token(config)?;
         let listener = crate::api::listen(config.api.listen).await?;
         let api_address = listener.local_addr().context("the API's address")?;
-        let kept = KeptPeers::load(&config.data_dir);
+        let kept = KeptPeers::load(&config.data_dir, now_ms())?;
         let network = if config.network.enable_network_calls {
             Some(Network::start(network_config(config, &keys, &kept)?, &mut registry)?)
         } else {

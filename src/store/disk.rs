@@ -45,13 +45,42 @@ pub fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");
     let fresh = parent.join(name);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(FILE_MODE).open(&fresh)?;
-    file.set_permissions(fs::Permissions::from_mode(FILE_MODE))?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
+    // What a crash left there, or someone put there, is not written into.
+    remove_if_present(&fresh)?;
+    create_file(&fresh, bytes)?;
     fs::rename(&fresh, path)?;
     sync_directory(parent)
+}
+
+/// Makes a file that is not there yet, readable by the owner alone, its bytes durable. Its name is
+/// so after [`sync_directory`]; a crash before that may leave a part of it.
+///
+/// # Errors
+/// What the operating system says, as when anything, even a link to nowhere, has the name; nothing
+/// new is left there then.
+pub fn create_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(FILE_MODE).open(path)?;
+    let written = file
+        .set_permissions(fs::Permissions::from_mode(FILE_MODE))
+        .and_then(|()| file.write_all(bytes))
+        .and_then(|()| file.sync_all());
+    if written.is_err() {
+        // The first error is the one that counts.
+        let _ = fs::remove_file(path);
+    }
+    written
+}
+
+/// Removes a file, or a link but not what it leads to. Returns whether there was one.
+///
+/// # Errors
+/// What the operating system says.
+pub fn remove_if_present(path: &Path) -> io::Result<bool> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Bytes that this process may still write to the file system that holds `path`.
@@ -80,6 +109,26 @@ mod tests {
         assert_eq!(fs::read(&file).unwrap(), b"two");
         assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, FILE_MODE);
         assert_eq!(fs::read_dir(&deep).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_lies_in_the_way_of_a_new_file_is_not_written_into() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, fresh) = (dir.path().join("file"), dir.path().join("file.new"));
+        let other = dir.path().join("other");
+        fs::write(&other, b"other").unwrap();
+        // A link to a file, a second name of one, and a link to nowhere.
+        std::os::unix::fs::symlink(&other, &fresh).unwrap();
+        replace_file(&file, b"one").unwrap();
+        fs::hard_link(&other, &fresh).unwrap();
+        replace_file(&file, b"two").unwrap();
+        std::os::unix::fs::symlink(dir.path().join("nowhere"), &fresh).unwrap();
+        replace_file(&file, b"three").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"three");
+        assert_eq!(fs::read(&other).unwrap(), b"other");
+        assert!(!fs::symlink_metadata(&file).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 2);
+        assert_eq!(create_file(&file, b"").unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]

@@ -105,7 +105,8 @@ fn plan(
     if assembly.is_empty() {
         return Err(ViewError::NoMemory(place.memory));
     }
-    let document = assembly.into_document_to_edit();
+    let now = jiff::Timestamp::now().as_millisecond();
+    let document = assembly.into_document_to_edit(u64::try_from(now).unwrap_or_default());
     let deps = document.as_ref().map(Document::deps_for_edit).unwrap_or_default();
     Ok(Change { deps, edits: edits(document)? })
 }

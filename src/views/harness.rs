@@ -131,8 +131,9 @@ impl Loop {
                     self.feed(Input::Command { ticket, command });
                 }
                 Job::Network(command, reply) => {
-                    let _ = reply.send(self.network(command));
+                    let result = self.network(command);
                     self.publish();
+                    let _ = reply.send(result);
                 }
                 Job::Rows(batch, reply) => {
                     let result = if self.shelf.full.load(Ordering::Relaxed) {

@@ -10,7 +10,7 @@ use ocm_record::{Did, Kind, RecordId, Set, SignedRecord, Time, VerifiedRecord};
 use ocm_space::{Denial, SpaceState};
 use serde_json::Value;
 
-use super::{MemoryPlace, RecordPlace, ViewError, Views};
+use super::{MemoryPlace, RecordPlace, ViewError, Views, limits};
 
 /// The stored records of a memory, and what they make.
 pub(super) struct Assembly {
@@ -68,11 +68,16 @@ impl Assembly {
         Ok(Self { place: *place, records, damaged, document, faults })
     }
 
-    /// What an edit builds on: everything but records at the end of time, which leave no later time
-    /// for it. What they wrote stays beside the edit, as concurrent.
-    pub(super) fn into_document_to_edit(self) -> Result<Document, RenderError> {
-        let early = |record: &&VerifiedRecord| record.time() <= Time::LAST_TO_BUILD_ON;
-        if self.document.is_err() || self.records.iter().all(|record| early(&record)) {
+    /// What an edit at this time builds on: everything but records more than
+    /// [`limits::BUILD_ON_AHEAD_MS`] ahead. What those wrote stays beside the edit, as concurrent.
+    /// A memory that itself begins so far ahead has nothing else, and is built on whole.
+    pub(super) fn into_document_to_edit(self, now_ms: u64) -> Result<Document, RenderError> {
+        let last = now_ms.saturating_add(limits::BUILD_ON_AHEAD_MS);
+        let early = |record: &&VerifiedRecord| record.time().millis() <= last;
+        if self.document.is_err()
+            || self.place.memory.0.time().millis() > last
+            || self.records.iter().all(|record| early(&record))
+        {
             return self.document;
         }
         let changes = self.records.iter().filter(|record| record.header().kind == Kind::CHANGE);

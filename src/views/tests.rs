@@ -390,6 +390,100 @@ async fn a_memory_of_concurrent_changes_without_end_is_shown_as_too_large() {
     assert_eq!(node.views.read(other).await.unwrap().content, Some(json!({"title": "y"})));
 }
 
+/// A record by another node, this far ahead, that gives a memory of theirs and ours a text.
+async fn write_ahead(here: &Harness, there: &Harness, place: MemoryPlace, ahead_ms: u64) {
+    here.admit(place.space, there).await;
+    let grant = here.shelf.records().into_iter().find_map(|bytes| {
+        let record = ocm_record::SignedRecord::decode(&bytes).unwrap();
+        (record.kind() == Kind::GRANT).then(|| record.id())
+    });
+    let edits = ocm_memory::create_edits(&json!({"other": "ahead"})).unwrap();
+    let content = ocm_memory::encode_edits(&edits);
+    let draft = ocm_record::Draft {
+        space: place.space,
+        kind: Kind::CHANGE,
+        memory: Some(place.memory),
+        author: None,
+        boot: ocm_record::Boot::from_bytes([7; 16]),
+        seq: 1,
+        prev: None,
+        deps: vec![place.memory.0],
+        auth: grant.into_iter().collect(),
+        time: Time::from_millis(super::harness::now() + ahead_ms),
+    };
+    let body = ocm_record::Body { salt: [0; ocm_record::SALT_LEN], lineage: Vec::new(), content };
+    let key = ocm_record::SigningKey::from_seed(&[2; 32]);
+    let records = vec![draft.sign(&key, body.encode()).unwrap().encode()];
+    let reply = here.command(ocm_node::Command::Import { records }).await;
+    assert_eq!(reply, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn edits_follow_each_other_however_far_ahead_another_record_is() {
+    let year = 365 * 24 * 60 * 60 * 1000;
+    let limit = limits::BUILD_ON_AHEAD_MS;
+    // Edits build on it up to the limit, and leave it beside them past that.
+    for (ahead, heads) in [(9 * year, 1), (limit, 1), (11 * year, 2), (8000 * year, 2)] {
+        let (here, there) = (Harness::start(1), Harness::start(2));
+        let space = here.space("one").await;
+        let place = here.views.create(space, json!({"text": "one"})).await.unwrap();
+        let other = here.views.create(space, json!({"text": "one"})).await.unwrap();
+        write_ahead(&here, &there, place, ahead).await;
+        let mut last = None;
+        for text in ["one two", "one two three", "one two three four"] {
+            let patch = json!({ "text": text });
+            let edit = here.views.patch(place, patch.clone()).await.unwrap().unwrap();
+            let found = here.views.resolve_record(&edit.to_string()).await.unwrap();
+            let record = here.views.record(found).await.unwrap().record.unwrap();
+            if let Some(last) = last.replace(edit) {
+                assert_eq!(record.header().deps, [last], "{ahead}: each builds on the one before");
+            }
+            here.views.patch(other, patch).await.unwrap().unwrap();
+            let fresh = here.views.create(space, json!({ "text": text })).await.unwrap();
+            here.views.patch(fresh, json!({"text": "changed"})).await.unwrap().unwrap();
+        }
+        let reading = here.views.read(place).await.unwrap();
+        let text = "one two three four";
+        assert_eq!(reading.content, Some(json!({"text": text, "other": "ahead"})));
+        assert_eq!((reading.heads.len(), reading.conflicts, reading.cause), (heads, 0, None));
+        assert_eq!(here.views.read(other).await.unwrap().content, Some(json!({ "text": text })));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_memory_begun_far_ahead_is_edited_all_the_same() {
+    let node = Harness::start(1);
+    let space = node.space("one").await;
+    let edits = ocm_memory::create_edits(&json!({"title": "x"})).unwrap();
+    let content = ocm_memory::encode_edits(&edits);
+    let draft = ocm_record::Draft {
+        space,
+        kind: Kind::CHANGE,
+        memory: None,
+        author: None,
+        boot: ocm_record::Boot::from_bytes([7; 16]),
+        seq: 1,
+        prev: None,
+        deps: Vec::new(),
+        auth: Vec::new(),
+        time: Time::from_millis(super::harness::now() + 2 * limits::BUILD_ON_AHEAD_MS),
+    };
+    let body = ocm_record::Body { salt: [0; ocm_record::SALT_LEN], lineage: Vec::new(), content };
+    let key = ocm_record::SigningKey::from_seed(&[1; 32]);
+    let record = draft.sign(&key, body.encode()).unwrap();
+    let memory = record.id().to_string();
+    let records = vec![record.encode()];
+    let reply = node.command(ocm_node::Command::Import { records }).await;
+    assert_eq!(reply, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept]));
+    let place = node.views.resolve_memory(&memory).await.unwrap();
+    for title in ["y", "z"] {
+        node.views.patch(place, json!({"title": title})).await.unwrap().unwrap();
+    }
+    let reading = node.views.read(place).await.unwrap();
+    assert_eq!(reading.content, Some(json!({"title": "z"})));
+    assert_eq!((reading.conflicts, reading.heads.len(), reading.cause), (0, 1, None));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_record_at_the_end_of_time_freezes_no_memory() {
     let node = Harness::start(1);

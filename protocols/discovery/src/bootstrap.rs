@@ -111,9 +111,11 @@ impl Bootstrap {
         Some(id)
     }
 
-    /// Ends the attempts of an entry; what is still reported on it has no effect.
-    pub fn remove(&mut self, id: EntryId) {
-        self.entries.remove(&id);
+    /// Ends the attempts of an entry; what is still reported on it has no effect. Returns what it
+    /// resolved to last.
+    pub fn remove(&mut self, id: EntryId) -> Vec<String> {
+        let targets = self.entries.remove(&id).map(|entry| entry.targets).unwrap_or_default();
+        targets.into_keys().collect()
     }
 
     /// The entries whose next round starts now: each is to be resolved, and answered with
@@ -327,6 +329,8 @@ mod tests {
         assert_eq!(b.next_due(), Some(12_003));
         assert_eq!(b.due(12_003, 0).len(), 1);
         assert_eq!(resolve(&mut b, id, &["a", "b", "c"], &[1, 3], 12_003), ["c"]);
+        assert_eq!(b.remove(id), ["a", "b", "c"]);
+        assert!(b.remove(id).is_empty() && b.status().is_empty());
     }
 
     #[test]

@@ -29,4 +29,6 @@ pub use certificate::{
     VerifiedCertificate,
 };
 pub use peer_id::{PeerId, PeerIdError};
-pub use table::{Candidate, PeerTable, STABLE_MS, Sighting, Source, TableCounts, TableLimits};
+pub use table::{
+    Candidate, PeerTable, Remembered, STABLE_MS, Sighting, Source, TableCounts, TableLimits,
+};

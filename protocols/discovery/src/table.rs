@@ -47,9 +47,24 @@ impl Source {
     const fn life_ms(self) -> u64 {
         match self {
             Self::Mdns | Self::Beacon => 10 * 60 * 1000,
-            Self::Bootstrap | Self::Remembered | Self::Incoming => 7 * 24 * 60 * 60 * 1000,
+            Self::Bootstrap | Self::Remembered | Self::Incoming => REMEMBERED_MS,
         }
     }
+}
+
+/// How long a peer is remembered after it was last connected: one week.
+const REMEMBERED_MS: u64 = 7 * 24 * 60 * 60 * 1000;
+
+/// A peer that was connected, to be remembered over a restart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// Who.
+    pub peer: PeerId,
+    /// Where, the most recently heard of first.
+    pub addresses: Vec<String>,
+    /// When it was last connected, in milliseconds: on the clock of the table that tells it or is
+    /// told; between two runs, since the Unix epoch.
+    pub last: u64,
 }
 
 /// Limits of a table. Past a limit something worse is evicted, or the newcomer is not taken.
@@ -150,7 +165,8 @@ struct Entry {
     heard: u64,
     /// Since when it is connected.
     connected: Option<u64>,
-    ever_connected: bool,
+    /// When it was last connected, if ever.
+    last: Option<u64>,
     failures: u32,
     /// Not dialled before this time.
     next: u64,
@@ -221,6 +237,23 @@ impl PeerTable {
         if known { Sighting::Known } else { Sighting::New }
     }
 
+    /// Takes note of a peer of an earlier run, unless that is too long ago; `last` is no later than
+    /// `now`. It is due at once.
+    pub fn remember(&mut self, remembered: &Remembered, now: u64) {
+        let Remembered { peer, addresses, last } = remembered;
+        if now.saturating_sub(*last) > REMEMBERED_MS {
+            return;
+        }
+        for address in addresses {
+            self.heard(*peer, address, Source::Remembered, *last);
+        }
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.last = entry.last.max(Some(*last));
+            entry.heard = entry.heard.max(now);
+            entry.next = entry.next.max(now);
+        }
+    }
+
     /// Takes note of a verified beacon that came from `from`; `addresses` are those made of its
     /// source address and its ports, and the only ones it will be dialled at.
     pub fn heard_beacon(
@@ -280,7 +313,7 @@ impl PeerTable {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.heard = entry.heard.max(now);
             entry.connected.get_or_insert(now);
-            entry.ever_connected = true;
+            entry.last = Some(now);
             entry.dialling = None;
             if let Some(address) = address.filter(|a| a.len() <= limits.address_len) {
                 entry.add_address(address, source, now, limits.addresses);
@@ -290,11 +323,16 @@ impl PeerTable {
 
     /// Takes note that the last connection to a peer ended. One that lasted [`STABLE_MS`] makes up
     /// for earlier failures, and the peer is dialled again after the shortest wait; a shorter one
-    /// (a peer that answers and hangs up) counts as a failure.
+    /// (a peer that answers and hangs up) counts as a failure. Where it was heard of while it was
+    /// connected counts as heard of now.
     pub fn disconnected(&mut self, peer: &PeerId, now: u64, random: u64) {
         if let Some(entry) = self.peers.get_mut(peer) {
             let Some(since) = entry.connected.take() else { return };
             entry.heard = entry.heard.max(now);
+            entry.last = Some(now);
+            for address in entry.addresses.values_mut().filter(|a| a.heard >= since) {
+                address.heard = address.heard.max(now);
+            }
             if now.saturating_sub(since) >= STABLE_MS {
                 entry.failures = 0;
                 entry.next = now.saturating_add(PEER_BACKOFF.delay(0, random));
@@ -316,6 +354,19 @@ impl PeerTable {
     pub fn dial_failed(&mut self, peer: &PeerId, now: u64, random: u64) {
         if let Some(entry) = self.peers.get_mut(peer) {
             entry.fail(now, random);
+        }
+    }
+
+    /// Whether a peer is to be found at an address, as far as is known.
+    #[must_use]
+    pub fn knows(&self, peer: &PeerId, address: &str) -> bool {
+        self.peers.get(peer).is_some_and(|entry| entry.addresses.contains_key(address))
+    }
+
+    /// Forgets an address, whoever is known to be there. A peer that is connected stays so.
+    pub fn forget_place(&mut self, address: &str) {
+        for entry in self.peers.values_mut() {
+            entry.addresses.remove(address);
         }
     }
 
@@ -377,13 +428,17 @@ impl PeerTable {
         self.peers.get(peer).map(|entry| entry.source)
     }
 
-    /// Peers that were connected once, with addresses, to be remembered over a restart.
+    /// Peers that were connected in the last week, in this run or before, and have addresses: to be
+    /// remembered over a restart.
     #[must_use]
-    pub fn worth_remembering(&self) -> Vec<(PeerId, Vec<String>)> {
-        self.peers
-            .iter()
-            .filter(|(_, e)| e.ever_connected && !e.addresses.is_empty())
-            .map(|(peer, e)| (*peer, e.newest_first()))
+    pub fn worth_remembering(&self, now: u64) -> Vec<Remembered> {
+        let remembered = self.peers.iter().filter_map(|(peer, entry)| {
+            let last = entry.connected.map(|_| now).or(entry.last)?;
+            let addresses = entry.newest_first();
+            Some(Remembered { peer: *peer, addresses, last })
+        });
+        remembered
+            .filter(|r| !r.addresses.is_empty() && now.saturating_sub(r.last) <= REMEMBERED_MS)
             .collect()
     }
 
@@ -447,14 +502,14 @@ impl PeerTable {
             .iter()
             .filter(|(_, e)| chosen(e) && e.connected.is_none() && e.dialling.is_none())
             .filter(|(_, e)| {
-                let patience = match (e.ever_connected, e.failures) {
+                let patience = match (e.last.is_some(), e.failures) {
                     (true, _) => PATIENCE_KNOWN_MS,
                     (false, 0) => PATIENCE_MS,
                     (false, _) => 0,
                 };
                 now.saturating_sub(e.heard) >= patience
             })
-            .min_by_key(|(peer, e)| (e.ever_connected, u32::MAX - e.failures, e.heard, **peer))
+            .min_by_key(|(peer, e)| (e.last.is_some(), u32::MAX - e.failures, e.heard, **peer))
             .map(|(peer, _)| *peer);
         match victim {
             Some(peer) => {
@@ -474,7 +529,7 @@ impl Entry {
             addresses: BTreeMap::new(),
             heard: now,
             connected: None,
-            ever_connected: false,
+            last: None,
             failures: 0,
             next: now,
             dialling: None,

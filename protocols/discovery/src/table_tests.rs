@@ -66,7 +66,69 @@ fn a_peer_is_dialled_again_after_longer_and_longer_waits() {
     table.dial_failed(&peer(1), 19_600, 0);
     table.retry(&peer(1), 19_600);
     assert_eq!(table.due(19_600, 10, 0).len(), 1);
-    assert_eq!(table.worth_remembering(), [(peer(1), vec!["b".to_owned(), "a".to_owned()])]);
+    let addresses = vec!["b".to_owned(), "a".to_owned()];
+    let remembered = Remembered { peer: peer(1), addresses, last: 19_000 };
+    assert_eq!(table.worth_remembering(20_000), [remembered]);
+}
+
+const DAY: u64 = 24 * 60 * 60 * 1000;
+
+#[test]
+fn a_peer_of_an_earlier_run_is_remembered_for_a_week_after_it_was_connected() {
+    let mut table = table(TableLimits::default());
+    let remembered = |n, place, last| Remembered { peer: peer(n), addresses: at(place), last };
+    // The clock of this run starts where the last one ended.
+    let start = 100 * DAY;
+    let (old, new) = (remembered(1, "a", start - 5 * DAY), remembered(2, "b", start));
+    for known in [&old, &new, &remembered(3, "c", start - 8 * DAY)] {
+        table.remember(known, start);
+    }
+    assert_eq!(table.source(&peer(3)), None, "too long ago");
+    assert_eq!(table.due(start, 10, 0).len(), 2);
+    for n in [1, 2] {
+        table.dial_failed(&peer(n), start, 0);
+    }
+    table.heard(peer(4), "d", Source::Incoming, start);
+    assert_eq!(table.worth_remembering(start + DAY), [old, new.clone()], "offline all the while");
+    // Being heard of at that address is not the same as being connected.
+    table.heard(peer(1), "a", Source::Beacon, start + DAY);
+    table.expire(start + 3 * DAY);
+    assert_eq!(table.source(&peer(1)), Some(Source::Remembered));
+    assert_eq!(table.worth_remembering(start + 3 * DAY), [new]);
+    table.connected(peer(2), None, Source::Incoming, start + 6 * DAY);
+    let connected = remembered(2, "b", start + 20 * DAY);
+    assert_eq!(table.worth_remembering(start + 20 * DAY), [connected], "it is connected");
+    table.disconnected(&peer(2), start + 20 * DAY, 0);
+    table.expire(start + 20 * DAY);
+    assert_eq!(table.source(&peer(2)), None, "nobody was heard of at its address for weeks");
+}
+
+#[test]
+fn where_a_peer_was_connected_for_long_is_not_forgotten_with_the_connection() {
+    let mut table = table(TableLimits::default());
+    table.heard(peer(1), "old", Source::Bootstrap, 0);
+    table.connected(peer(1), Some("a"), Source::Bootstrap, 1);
+    table.disconnected(&peer(1), 30 * DAY, 0);
+    table.expire(30 * DAY + 1);
+    let remembered = Remembered { peer: peer(1), addresses: at("a"), last: 30 * DAY };
+    assert_eq!(table.worth_remembering(30 * DAY + 1), [remembered]);
+    table.expire(38 * DAY);
+    assert!(table.is_empty());
+}
+
+#[test]
+fn a_place_is_forgotten_whoever_is_there_and_connected_or_not() {
+    let mut table = table(TableLimits::default());
+    table.connected(peer(1), Some("a"), Source::Bootstrap, 0);
+    table.remember(&Remembered { peer: peer(2), addresses: at("a"), last: 0 }, 0);
+    assert!(table.knows(&peer(1), "a") && table.knows(&peer(2), "a"));
+    table.forget_place("a");
+    assert!(!table.knows(&peer(1), "a") && !table.knows(&peer(2), "a"));
+    table.disconnected(&peer(1), 60_000, 0);
+    assert!(table.due(u64::MAX / 2, 10, 0).is_empty());
+    assert!(table.worth_remembering(60_000).is_empty());
+    table.expire(60_001);
+    assert!(table.is_empty());
 }
 
 #[test]

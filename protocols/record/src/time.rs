@@ -20,10 +20,6 @@ impl Time {
     /// reconciliation and is rejected in a header.
     pub const LAST: Self = Self(u64::MAX - 1);
 
-    /// The last time of a record that others should build on. A record later than all it names
-    /// finds 2^40 readings after this one, so that no single record at the end of time leaves none.
-    pub const LAST_TO_BUILD_ON: Self = Self(Self::LAST.0 - (1 << 40));
-
     /// The first reading of a millisecond. A reading has 48 bits for it (until the year 10889):
     /// later milliseconds count as the last there is.
     #[must_use]
