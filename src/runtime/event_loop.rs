@@ -406,7 +406,7 @@ impl EventLoop {
     }
 
     /// Makes anew what is shown of the node.
-    fn show(&mut self, always: bool) {
+    pub(super) fn show(&mut self, always: bool) {
         if always || self.stale {
             self.shown = Instant::now();
             self.stale = false;
