@@ -55,6 +55,8 @@ pub mod limits {
     pub const PREFIX_LOOKS: usize = 1000;
     /// Characters after the `v` of an id's shortest prefix.
     pub const PREFIX_CHARS: usize = 4;
+    /// How long rows wait for a peer that is serving large parts of a space.
+    pub const FILLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
     /// Lists that [`super::Views::unrendered`] counts in one space.
     pub const UNRENDERED_LISTS: usize = 4096;
     /// Characters of the reason that a row keeps.

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! cargo bench --bench scale                 every row of the table, in some ten minutes
-//! cargo bench --bench scale -- transfer     some of them: transfer, empty, million
+//! cargo bench --bench scale -- transfer     some of them: transfer, empty, million, reconcile
 //! ```
 //!
 //! Rows that speak of memory or of two nodes run in processes of their own: this program again,
@@ -14,6 +14,7 @@
 mod fill;
 mod floor;
 mod process;
+mod reconcile;
 mod table;
 mod transfer;
 
@@ -28,5 +29,6 @@ fn main() {
     }
     let mut table = Table::new(args);
     transfer::rows(&mut table);
+    reconcile::rows(&mut table);
     std::process::exit(i32::from(!table.print()));
 }

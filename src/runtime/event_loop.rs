@@ -39,6 +39,9 @@ pub(super) enum LoopError {
     /// A write failed.
     #[error("{0}")]
     Write(String),
+    /// Nothing can be verified any more.
+    #[error("the thread that verifies signatures has died; restart the node")]
+    Verifier,
 }
 
 /// What an acknowledgement of the store is for.
@@ -142,9 +145,10 @@ impl EventLoop {
             tokio::select! {
                 () = &mut stop => break,
                 Some(ack) = self.acks.1.recv() => self.acknowledged(ack)?,
-                Some((job, results)) = self.verified.recv() => {
-                    self.handle(Input::Verified { job, results })?;
-                }
+                verified = self.verified.recv() => match verified {
+                    Some((job, results)) => self.handle(Input::Verified { job, results })?,
+                    None => return Err(LoopError::Verifier),
+                },
                 job = self.jobs.recv(), if open => match job {
                     Some(Job::Stop) | None => break,
                     Some(job) => self.job(job)?,

@@ -27,7 +27,7 @@ use super::survey::{Missed, survey};
 pub const RESERVED: u8 = 0;
 
 const SUMMARY: u8 = b'f';
-const MAGIC: &str = "ocm/1 frontier";
+const MAGIC: &str = "ocm/1 frontier, layout 2";
 
 /// A commit, and what the store holds with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -160,6 +160,10 @@ impl FrontierPlace for FrontierFile {
         };
         match Self::parse(&text) {
             Some(frontier) => Ok(Some(frontier)),
+            None if !text.starts_with(MAGIC) => {
+                let cause = "another version of this program wrote it, or something else did";
+                Err(Self::unreadable(&self.0, cause.to_owned()))
+            }
             None => Err(Self::unreadable(&self.0, "its checksum does not fit".to_owned())),
         }
     }

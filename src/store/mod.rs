@@ -149,7 +149,9 @@ pub enum OpenError {
     #[error(transparent)]
     Frontier(#[from] FrontierError),
     /// The sets of the spaces did not fit the records, and could not be made again.
-    #[error("the sets of the store cannot be made again from its records: {0}; start again")]
+    #[error(
+        "the sets of the store cannot be made again from its records: {0}; restore a backup, or start once with --accept-loss"
+    )]
     Sets(String),
     /// A repair failed; what was set aside is still there.
     #[error("the repair of the store failed: {0}; nothing was removed")]

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use ocm_node::storage::{Batch, Key, ReadError, Value};
 use ocm_node::{layout, sets};
+use ocm_sync::Sum;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
 
@@ -266,7 +267,8 @@ impl Writer {
     }
 
     fn try_write(&mut self, mut group: Batch) -> Result<Written, StoreError> {
-        group.writes.extend(self.follow(&group)?);
+        let (sets, change) = self.follow(&group)?;
+        group.writes.extend(sets);
         let after: BTreeMap<Key, Option<Value>> = group.writes.into_iter().collect();
         let mut next = self.frontier;
         next.commit += 1;
@@ -276,6 +278,8 @@ impl Writer {
             next.replace(key, old.as_deref(), value.as_deref());
             before.insert(key.clone(), old);
         }
+        // A record that was lost unnoticed leaves its set, although nothing lies under its key.
+        next.records = self.frontier.records.plus(&change);
         let mut batch = Batch { writes: after.into_iter().collect() };
         let (count, bytes) = (batch.len(), batch.bytes());
         batch.put(summary_key(next.commit), summary_value(&next));
@@ -298,10 +302,10 @@ impl Writer {
 
     /// What the sets become by a group. A set that is damaged is given up: it is made again from
     /// the records at the next start.
-    fn follow(&mut self, group: &Batch) -> Result<sets::Writes, StoreError> {
+    fn follow(&mut self, group: &Batch) -> Result<(sets::Writes, Sum), StoreError> {
         let action = "update of a set";
         match sets::follow(&group.writes, &self.reader) {
-            Ok(writes) => Ok(writes),
+            Ok(followed) => Ok(followed),
             Err(error @ ReadError::Set { space, set, .. }) => {
                 let mut batch = Batch::new();
                 batch.delete(layout::set_head(space, set));

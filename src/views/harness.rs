@@ -33,7 +33,7 @@ pub(crate) struct Shelf {
 
 impl Shelf {
     fn apply(&self, batch: &Batch) {
-        let sets = ocm_node::sets::follow(&batch.writes, self).unwrap();
+        let sets = ocm_node::sets::follow(&batch.writes, self).unwrap().0;
         let mut entries = self.entries.write().unwrap();
         for (key, value) in batch.writes.iter().chain(&sets) {
             match value {

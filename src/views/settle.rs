@@ -107,10 +107,12 @@ impl Views {
         self.off_thread(|store| {
             let mut count = 0;
             for (_, number) in spaces(store)? {
-                let (from, to) = layout::all_dirty(number);
-                let lists = store.scan(&from, &to, limits::UNRENDERED_LISTS)?;
-                let memories = lists.iter().map(|(_, list)| layout::dirty_memories(list).len());
-                count += memories.sum::<usize>() as u64;
+                let (mut from, to) = layout::all_dirty(number);
+                for _ in 0..limits::UNRENDERED_LISTS {
+                    let Some((list, memories)) = store.scan(&from, &to, 1)?.pop() else { break };
+                    count += layout::dirty_memories(&memories).len() as u64;
+                    from = [list.as_slice(), &[0]].concat();
+                }
             }
             Ok(count)
         })
@@ -120,9 +122,11 @@ impl Views {
     /// Waits while a peer is serving large parts of a space: rows can wait, the peer cannot.
     async fn until_filled(&self) -> Result<(), ViewError> {
         let quiet = |status: &Arc<Status>| !status.core.spaces.iter().any(|space| space.filling);
-        match self.handle().watch().wait_for(quiet).await {
-            Ok(_) => Ok(()),
-            Err(_) => Err(ViewError::Stopping(Stopping)),
+        let mut status = self.handle().watch();
+        match tokio::time::timeout(limits::FILLED_WITHIN, status.wait_for(quiet)).await {
+            // A peer that serves slowly is not waited for.
+            Ok(Ok(_)) | Err(_) => Ok(()),
+            Ok(Err(_)) => Err(ViewError::Stopping(Stopping)),
         }
     }
 

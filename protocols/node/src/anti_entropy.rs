@@ -68,7 +68,8 @@ impl Node {
             }
         }
         for (id, space) in overdue {
-            self.continue_later(id, space);
+            // Who had its time comes after those who wait.
+            self.continue_later(id, space, limits::INTERVAL_MIN_MS);
         }
     }
 

@@ -196,6 +196,7 @@ impl Node {
         let page = Page::fill(ids, |id| {
             Ok(match held.read(id, store)? {
                 Stored::Whole(bytes) => Some(bytes),
+                Stored::Absent | Stored::Altered if held.is_pending(id) => None,
                 Stored::Absent if !held.is_listed(id, store)? => None,
                 Stored::Absent | Stored::Altered => {
                     altered.push(*id);
@@ -221,22 +222,32 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<Response, ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(Response::Unknown) };
-        let mut ids = held.stored(set, store)?.list(span, ocm_sync::limits::PAGE_RECORDS + 1)?;
-        let mut next = ids.get(ocm_sync::limits::PAGE_RECORDS).copied();
-        ids.truncate(ocm_sync::limits::PAGE_RECORDS);
+        let ours = held.stored(set, store)?;
         let mut page = RangePage::default();
         let (mut altered, mut unreadable) = (Vec::new(), Vec::new());
-        for id in ids {
-            match held.read_in(set, &id, store)? {
-                Stored::Whole(record) => {
-                    if !page.push(&record) {
-                        next = Some(id);
-                        break;
+        let mut next = Some(span.from);
+        // Where nothing can be read, go on: an answer brings a record, or is the last.
+        while let Some(from) = next.take().filter(|_| page.is_empty()) {
+            let mut ids = ours.list(Span { from, ..span }, ocm_sync::limits::PAGE_RECORDS + 1)?;
+            next = ids.get(ocm_sync::limits::PAGE_RECORDS).copied();
+            ids.truncate(ocm_sync::limits::PAGE_RECORDS);
+            for id in ids {
+                match held.read_in(set, &id, store)? {
+                    Stored::Whole(record) => {
+                        if !page.push(&record) {
+                            next = Some(id);
+                            break;
+                        }
                     }
+                    // It has just come again.
+                    Stored::Absent | Stored::Altered if held.is_pending(&id) => {}
+                    // The set knows it: it was lost.
+                    Stored::Absent | Stored::Altered => altered.push(id),
+                    Stored::Unreadable => unreadable.push(id),
                 }
-                // The set knows it: it was lost.
-                Stored::Absent | Stored::Altered => altered.push(id),
-                Stored::Unreadable => unreadable.push(id),
+            }
+            if !page.is_empty() {
+                break;
             }
         }
         self.damaged(space, &altered, &unreadable);

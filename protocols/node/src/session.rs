@@ -132,7 +132,7 @@ impl Node {
         while let Some(action) = actions.pop_front() {
             match action {
                 Action::Send(Request::Range { .. }) if self.is_filled_by_another(&id, &space) => {
-                    self.continue_later(id, space);
+                    self.continue_later(id, space, limits::PROBE_AFTER_MS);
                 }
                 Action::Send(request) => self.send_in_session(id, space, &request),
                 Action::Admit { records, .. } => {
@@ -165,10 +165,11 @@ impl Node {
         self.peers.values().any(|peer| peer.fills(space))
     }
 
-    /// Ends a session before its end; what remains is left to a later one.
-    pub(crate) fn continue_later(&mut self, id: PeerId, space: SpaceId) {
+    /// Ends a session before its end; what remains is left to a later one, after a pause where
+    /// others wait for their turn.
+    pub(crate) fn continue_later(&mut self, id: PeerId, space: SpaceId, pause: u64) {
         let others = self.others_wait(&id, &space) || self.is_filled_by_another(&id, &space);
-        let pause = if others { random::jitter(&mut self.rng, limits::PROBE_AFTER_MS) } else { 0 };
+        let pause = if others { random::jitter(&mut self.rng, pause) } else { 0 };
         let due = self.now + pause;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.due = due;
@@ -213,7 +214,9 @@ impl Node {
             Failure::Unknown => (None, "unknown"),
             Failure::Busy => (Some(limits::RETRY_MS), "busy"),
             // There is more to do than fits one session; who waits comes first.
-            Failure::Rounds | Failure::Requests => return self.continue_later(id, space),
+            Failure::Rounds | Failure::Requests => {
+                return self.continue_later(id, space, limits::PROBE_AFTER_MS);
+            }
             Failure::Refused(_) => (Some(limits::INTERVAL_MIN_MS), "refused"),
             // Our own doing: the session was dropped and begun again meanwhile.
             Failure::OutOfTurn => (Some(limits::RETRY_MS), "unanswered"),

@@ -5,6 +5,7 @@
 //! [`follow`], and writes what that adds in the same atomic batch, so that a set and its records
 //! are never apart. Reading needs nothing in memory but the nodes on the way.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -38,8 +39,11 @@ impl Head {
         space: SpaceNumber,
         set: Set,
     ) -> Result<Self, ReadError> {
-        let Some(bytes) = store.get(&layout::set_head(space, set))? else {
-            return Ok(Self::empty());
+        let bytes = match store.get(&layout::set_head(space, set)) {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(Self::empty()),
+            Err(ReadError::Corrupt(cause)) => return Err(ReadError::Set { space, set, cause }),
+            Err(error) => return Err(error),
         };
         Self::decode(&bytes).ok_or_else(|| ReadError::Set {
             space,
@@ -75,15 +79,23 @@ impl Head {
     }
 }
 
-/// The nodes of one set's tree in the store.
-#[derive(Clone, Copy)]
-pub(crate) struct StoredNodes<'a> {
+/// Nodes that a reading of a set keeps, at most: some 3 MiB.
+const KEPT_NODES: usize = 1024;
+
+/// The nodes of one set's tree in the store. Those that were read are kept as long as this is: one
+/// question to a set goes through its upper nodes again and again.
+pub struct StoredNodes<'a> {
     store: &'a dyn Reader,
     space: SpaceNumber,
     set: Set,
+    kept: RefCell<BTreeMap<NodeNumber, Arc<Node>>>,
 }
 
-impl StoredNodes<'_> {
+impl<'a> StoredNodes<'a> {
+    fn new(store: &'a dyn Reader, space: SpaceNumber, set: Set) -> Self {
+        Self { store, space, set, kept: RefCell::default() }
+    }
+
     fn damaged(&self, cause: String) -> ReadError {
         ReadError::Set { space: self.space, set: self.set, cause }
     }
@@ -93,6 +105,9 @@ impl Nodes for StoredNodes<'_> {
     type Error = ReadError;
 
     fn node(&self, number: NodeNumber) -> Result<Arc<Node>, ReadError> {
+        if let Some(node) = self.kept.borrow().get(&number) {
+            return Ok(node.clone());
+        }
         let bytes = match self.store.get(&layout::set_node(self.space, self.set, number)) {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Err(self.damaged(format!("node {number} is missing"))),
@@ -101,7 +116,13 @@ impl Nodes for StoredNodes<'_> {
             }
             Err(error) => return Err(error),
         };
-        Node::decode(&bytes).map(Arc::new).ok_or_else(|| self.misfit(number))
+        let node = Node::decode(&bytes).map(Arc::new).ok_or_else(|| self.misfit(number))?;
+        let mut kept = self.kept.borrow_mut();
+        if kept.len() >= KEPT_NODES {
+            kept.clear();
+        }
+        kept.insert(number, node.clone());
+        Ok(node)
     }
 
     fn misfit(&self, number: NodeNumber) -> ReadError {
@@ -110,25 +131,29 @@ impl Nodes for StoredNodes<'_> {
 }
 
 /// A set, as stored.
-pub(crate) type StoredSet<'a> = Tree<StoredNodes<'a>>;
+pub type StoredSet<'a> = Tree<StoredNodes<'a>>;
 
-/// Reads one of the sets of a space.
-pub(crate) fn open(
-    store: &dyn Reader,
-    space: SpaceNumber,
-    set: Set,
-) -> Result<StoredSet<'_>, ReadError> {
+/// Reads one of the sets of a space, from a store that shows one moment.
+///
+/// # Errors
+/// When the set's head cannot be read.
+pub fn open(store: &dyn Reader, space: SpaceNumber, set: Set) -> Result<StoredSet<'_>, ReadError> {
     let root = Head::read(store, space, set)?.root;
-    Ok(Tree::new(root, StoredNodes { store, space, set }))
+    Ok(Tree::new(root, StoredNodes::new(store, space, set)))
 }
 
 /// What the sets become by these writes: to be written in the same atomic batch, after them. A
 /// record's key that is written is in its set from then on, one that is deleted is not; where a key
 /// occurs twice, the later write counts.
 ///
+/// Gives with it the change of [`total`]: what is to be added to it.
+///
 /// # Errors
 /// When the sets cannot be read.
-pub fn follow(writes: &[(Key, Option<Value>)], store: &dyn Reader) -> Result<Writes, ReadError> {
+pub fn follow(
+    writes: &[(Key, Option<Value>)],
+    store: &dyn Reader,
+) -> Result<(Writes, Sum), ReadError> {
     let mut touched: BTreeMap<(SpaceNumber, Set), BTreeMap<RecordId, bool>> = BTreeMap::new();
     for (key, value) in writes {
         if let Some((space, set, id)) = layout::record_of(key) {
@@ -136,23 +161,25 @@ pub fn follow(writes: &[(Key, Option<Value>)], store: &dyn Reader) -> Result<Wri
         }
     }
     let mut out = Writes::new();
+    let mut change = Sum::EMPTY;
     for ((space, set), ids) in touched {
         let head = Head::read(store, space, set)?;
-        change(store, space, set, head, ids, &mut out)?;
+        let before = head.root.sum;
+        change = change.plus(&update(store, space, set, head, ids, &mut out)?.minus(&before));
     }
-    Ok(out)
+    Ok((out, change))
 }
 
-/// Inserts and removes ids; appends what is to be written.
-fn change(
+/// Inserts and removes ids; appends what is to be written. Gives the sum of the set then.
+fn update(
     store: &dyn Reader,
     space: SpaceNumber,
     set: Set,
     mut head: Head,
     ids: impl IntoIterator<Item = (RecordId, bool)>,
     out: &mut Writes,
-) -> Result<(), ReadError> {
-    let mut update = Update::new(head.root, StoredNodes { store, space, set });
+) -> Result<Sum, ReadError> {
+    let mut update = Update::new(head.root, StoredNodes::new(store, space, set));
     for (id, stays) in ids {
         if stays && update.insert(&id)? {
             head.hash.add(&id);
@@ -168,7 +195,7 @@ fn change(
     out.extend(nodes.into_iter().map(|(number, node)| {
         (layout::set_node(space, set, number), node.map(|node| node.encode()))
     }));
-    Ok(())
+    Ok(root.sum)
 }
 
 /// The sum of all sets of all spaces.
@@ -219,6 +246,6 @@ pub fn rebuild<E: From<ReadError>>(
         let Some((last, _)) = page.last() else { return Ok(()) };
         from = [last.as_slice(), &[0]].concat();
         counted += page.len() as u64;
-        write(follow(&page, store)?, counted)?;
+        write(follow(&page, store)?.0, counted)?;
     }
 }

@@ -195,6 +195,11 @@ impl Space {
         }
     }
 
+    /// Whether a record is on its way to the disk.
+    pub(crate) fn is_pending(&self, id: &RecordId) -> bool {
+        self.pending.contains_key(id)
+    }
+
     /// Whether a record is in one of the sets, whatever is stored under its id.
     pub(crate) fn is_listed(&self, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
         Ok(self.stored(Set::Content, store)?.contains(id)?
@@ -232,7 +237,12 @@ impl Space {
         if header.kind == Kind::CHANGE {
             let mut own = 0;
             for dep in &header.deps {
-                if self.is_of_memory(dep, record, store)? {
+                let of_memory = self.is_of_memory(dep, record, store)?;
+                // What is damaged comes again; until then it cannot be told.
+                let Some(of_memory) = of_memory else {
+                    return Ok(Verdict::Hold(Hold::Dependency(vec![*dep])));
+                };
+                if of_memory {
                     own += 1;
                 } else if !self.is_authority(dep, store)? {
                     return Ok(Verdict::Refuse(Refuse::OtherMemory));
@@ -266,19 +276,28 @@ impl Space {
         id: &RecordId,
         record: &VerifiedRecord,
         store: &dyn Reader,
-    ) -> Result<bool, ReadError> {
-        let Some(memory) = record.header().memory else { return Ok(false) };
-        match self.pending.get(id) {
-            Some(pending) => Ok(pending.set() == Set::Content && pending.memory() == Some(memory)),
-            None if *id == memory.0 => self.begins_memory(id, store),
-            None => Ok(store.get(&layout::memory_record(self.number, &memory, id))?.is_some()),
+    ) -> Result<Option<bool>, ReadError> {
+        let Some(memory) = record.header().memory else { return Ok(Some(false)) };
+        if let Some(pending) = self.pending.get(id) {
+            let content = pending.set() == Set::Content;
+            return Ok(Some(content && pending.memory() == Some(memory)));
         }
+        if *id == memory.0 {
+            return self.begins_memory(id, store);
+        }
+        let mark = layout::memory_record(self.number, &memory, id);
+        Ok(Some(store.get(&mark)?.is_some()))
     }
 
-    /// Whether a durable record begins a memory. A damaged one cannot tell, and comes again.
-    fn begins_memory(&self, id: &RecordId, store: &dyn Reader) -> Result<bool, ReadError> {
-        let Stored::Whole(bytes) = self.read_in(Set::Content, id, store)? else { return Ok(false) };
-        Ok(SignedRecord::decode(&bytes).is_ok_and(|record| record.begins_memory()))
+    /// Whether a durable record begins a memory; `None` where it is damaged.
+    fn begins_memory(&self, id: &RecordId, store: &dyn Reader) -> Result<Option<bool>, ReadError> {
+        Ok(match self.read_in(Set::Content, id, store)? {
+            Stored::Whole(bytes) => {
+                SignedRecord::decode(&bytes).ok().map(|record| record.begins_memory())
+            }
+            Stored::Absent => Some(false),
+            Stored::Altered | Stored::Unreadable => None,
+        })
     }
 
     /// Takes an admitted record in: it is known from now on, and durable once the batch is.
@@ -392,7 +411,14 @@ impl Space {
     /// Whether a DID may know that the space is held here. While nothing of it is here there is
     /// nothing to serve, and whoever names it knows it already.
     pub(crate) fn may_name(&self, did: &Did) -> bool {
-        self.state.genesis().is_none() || self.state.may_read(did)
+        let nothing = self.parity.authority.count == 0
+            && self.parity.content.count == 0
+            && self.pending.is_empty();
+        match self.state.genesis() {
+            // A genesis that is damaged tells nobody anything.
+            None => nothing,
+            Some(_) => self.state.may_read(did),
+        }
     }
 
     /// The latest time in the space.

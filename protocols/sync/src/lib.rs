@@ -88,6 +88,9 @@ pub mod limits {
     /// Ids that a peer may list and then say it does not have, in one session: more than the
     /// records it can have erased meanwhile, few enough to end the play of one that invents ids.
     pub const SESSION_ABSENT: u64 = 1024;
+    /// Ranges whose answers bring no record, in one session: what was erased meanwhile, or cannot
+    /// be read by this version.
+    pub const SESSION_BARREN: u32 = 64;
     /// Records that a peer may serve in one session and that are then refused or rejected: an honest
     /// one serves what it admitted by the same rules, so there are none but across versions.
     pub const SESSION_REFUSED: u64 = 1024;

@@ -62,6 +62,9 @@ pub struct Session {
     have: VecDeque<RecordId>,
     /// Pages on their way through admission.
     admitting: u32,
+    /// Ranges asked for, and how many of the answers brought nothing.
+    ranges: u32,
+    barren: u32,
     /// Why the session ends once what arrived is admitted.
     end: Option<Failure>,
     requests: u32,
@@ -235,6 +238,8 @@ impl Session {
             missing: VecDeque::new(),
             have: VecDeque::new(),
             admitting: 0,
+            ranges: 0,
+            barren: 0,
             end: None,
             requests: 0,
             outcome: Outcome::default(),
@@ -249,10 +254,12 @@ impl Session {
         &self.outcome
     }
 
-    /// Whether it is being served ranges of which nothing is here.
+    /// Whether it is being served ranges of which nothing is here: from the first that is asked for
+    /// to the last.
     #[must_use]
     pub fn is_filling(&self) -> bool {
-        matches!(self.open, Open::Range { .. }) || !self.missing.is_empty()
+        let more = self.ranges > 0 && !self.missing.is_empty();
+        matches!(self.open, Open::Range { .. }) || more
     }
 
     /// Takes the peer's response to the last request.
@@ -399,6 +406,7 @@ impl Session {
 
     fn ask_range(&mut self, span: Span) -> Action {
         let (tag, set) = (self.tag, self.set);
+        self.ranges += 1;
         self.send(Open::Range { span }, Request::Range { tag, set, span })
     }
 
@@ -570,9 +578,16 @@ impl Session {
                 Err(e) => self.end = Some(Failure::Malformed(e)),
             }
         }
+        // An honest peer has something of a range that it was found to differ in.
+        self.barren += u32::from(records.is_empty());
+        if self.barren > limits::SESSION_BARREN {
+            self.end.get_or_insert(Failure::Stalled);
+        }
         match next {
             None => {}
-            Some(next) if page.is_empty() || next < from || next >= span.to => {
+            Some(next)
+                if page.is_empty() || next < from.max(successor(&span.from)) || next >= span.to =>
+            {
                 self.end.get_or_insert(Failure::Stalled);
             }
             Some(next) => self.missing.push_front(Span { from: next, to: span.to }),

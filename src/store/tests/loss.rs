@@ -177,6 +177,27 @@ fn sets_that_do_not_fit_the_records_are_made_again() {
     }
 }
 
+/// A record that was lost unnoticed leaves its set when that shows, and counts once when it comes
+/// again.
+#[test]
+fn a_lost_record_that_comes_again_counts_once() {
+    let (disk, place) = filled(5);
+    let lax = OpenOptions { audit: Audit::Never, ..OpenOptions::default() };
+    assert!(disk.lose(&record_key(2)));
+    let mut rig = Rig::new(open_memory(&disk, &place, lax).unwrap());
+    let mut forget = Batch::new();
+    forget.delete(record_key(2));
+    rig.commit(forget).unwrap();
+    assert_eq!(sets::total(&rig.store.reader()).unwrap().count, 4);
+    assert_eq!(rig.store.close().unwrap().records.count, 4);
+    let mut rig = Rig::new(open_memory(&disk, &place, lax).unwrap());
+    rig.commit(record(2, 20)).unwrap();
+    assert_eq!(rig.store.close().unwrap().records.count, 5);
+    let opened = open_memory(&disk, &place, lax).unwrap();
+    assert!(opened.repairs.is_empty(), "{:?}", opened.repairs);
+    assert_eq!(records(&opened.store.reader()), (0..5).collect::<Vec<_>>());
+}
+
 /// A set that cannot be read when it is to be changed ends the process; the next start mends it.
 #[test]
 fn a_damaged_node_ends_the_process_and_is_made_again() {

@@ -40,7 +40,7 @@ pub(crate) struct Disk(pub(crate) BTreeMap<Key, Value>);
 
 impl Disk {
     pub(crate) fn write(&mut self, batch: Batch) {
-        let sets = ocm_node::sets::follow(&batch.writes, self).unwrap();
+        let sets = ocm_node::sets::follow(&batch.writes, self).unwrap().0;
         for (key, value) in batch.writes.into_iter().chain(sets) {
             match value {
                 Some(value) => self.0.insert(key, value),

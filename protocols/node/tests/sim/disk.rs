@@ -30,7 +30,7 @@ impl Disk {
         for _ in 0..batches.min(self.queue.len()) {
             let Some((name, batch)) = self.queue.pop_front() else { break };
             names.push(name);
-            let sets = ocm_node::sets::follow(&batch.writes, self).unwrap();
+            let sets = ocm_node::sets::follow(&batch.writes, self).unwrap().0;
             for (key, value) in batch.writes.into_iter().chain(sets) {
                 match value {
                     Some(value) => {

@@ -79,6 +79,12 @@ impl RangePage {
         fits.is_some()
     }
 
+    /// Whether it has no record yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
     /// The records, ascending.
     #[must_use]
     pub fn into_records(self) -> Vec<ByteBuf> {
