@@ -16,12 +16,15 @@
 //!   set's equality. [`runtime`] gives the core what happened and carries out what it says, in
 //!   order.
 //! - **One loop.** One task owns the core and the network; it never blocks, never reads a file,
-//!   never verifies a batch of signatures. Three actors (loop, store thread, HTTP side) and three
-//!   bounded queues are all there is.
+//!   never verifies a batch of signatures. Four actors (loop, store thread, verifying thread, HTTP
+//!   side) are all there is, and what waits between them is bounded: by the queues of store and
+//!   API, and by what each peer may have under way.
 //! - **Durable before promised.** A success that leaves this process, over HTTP or to a peer, is
 //!   preceded by a sync of the disk ([`store`]).
 //! - **Reads go straight to the store**, through [`handle::Handle::reader`], and see what is durable
 //!   and nothing else. They never pass the loop.
+//! - **Sets follow records.** The store thread writes what the sets of a space become
+//!   ([`ocm_node::sets`]) in the batch that writes its records; nothing of them is kept in memory.
 //! - **A view can be thrown away.** [`views`] writes rows that lists read; each can be rendered again
 //!   from the records, and is when they change.
 //! - **`network`, `store` and `api` do not import one another.** [`runtime`] composes them;

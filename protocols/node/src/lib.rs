@@ -17,8 +17,8 @@
 //!   out only after [`Input::Committed`] of the batch that holds it; only the verdict that lets
 //!   another's record be passed on comes before.
 //! - **Nothing unverified is kept.** Only a `VerifiedRecord` is held, admitted or written.
-//! - **What is stored is what is compared.** Sets and digests hold what is durable, and nothing
-//!   that is only on its way.
+//! - **What is stored is what is compared.** Sets and digests are read from the store ([`sets`]), and
+//!   hold what is durable and nothing that is only on its way.
 //! - **Everything has a limit**, in [`limits`].
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
