@@ -170,7 +170,7 @@ fn transfer(count: usize, listed: bool) -> (TempDir, Took, Option<f64>) {
 fn started(dir: &Path) -> (f64, f64) {
     let mut node = Part::start(&["idle", dir.to_str().unwrap()]);
     let seconds = node.line().parse().unwrap();
-    // What its start set off is over when it has used no time for a while.
+    // What its start set off is over when it has used no processor time for a second.
     let mut before = node.cpu();
     loop {
         std::thread::sleep(std::time::Duration::from_secs(1));

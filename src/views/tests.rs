@@ -397,7 +397,21 @@ async fn write_ahead(here: &Harness, there: &Harness, place: MemoryPlace, ahead_
         let record = ocm_record::SignedRecord::decode(&bytes).unwrap();
         (record.kind() == Kind::GRANT).then(|| record.id())
     });
-    let edits = ocm_memory::create_edits(&json!({"other": "ahead"})).unwrap();
+    let time = Time::from_millis(super::harness::now() + ahead_ms);
+    let auth = grant.into_iter().collect();
+    write_foreign(here, place, 2, auth, time, &json!({"other": "ahead"})).await;
+}
+
+/// A change of a memory by the key of a seed, at any time, built on what begins the memory.
+async fn write_foreign(
+    here: &Harness,
+    place: MemoryPlace,
+    seed: u8,
+    auth: Vec<RecordId>,
+    time: Time,
+    content: &serde_json::Value,
+) {
+    let edits = ocm_memory::create_edits(content).unwrap();
     let content = ocm_memory::encode_edits(&edits);
     let draft = ocm_record::Draft {
         space: place.space,
@@ -408,11 +422,11 @@ async fn write_ahead(here: &Harness, there: &Harness, place: MemoryPlace, ahead_
         seq: 1,
         prev: None,
         deps: vec![place.memory.0],
-        auth: grant.into_iter().collect(),
-        time: Time::from_millis(super::harness::now() + ahead_ms),
+        auth,
+        time,
     };
     let body = ocm_record::Body { salt: [0; ocm_record::SALT_LEN], lineage: Vec::new(), content };
-    let key = ocm_record::SigningKey::from_seed(&[2; 32]);
+    let key = ocm_record::SigningKey::from_seed(&[seed; 32]);
     let records = vec![draft.sign(&key, body.encode()).unwrap().encode()];
     let reply = here.command(ocm_node::Command::Import { records }).await;
     assert_eq!(reply, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept]));
@@ -489,25 +503,8 @@ async fn a_record_at_the_end_of_time_freezes_no_memory() {
     let node = Harness::start(1);
     let space = node.space("one").await;
     let place = node.views.create(space, json!({"title": "x"})).await.unwrap();
-    let key = ocm_record::SigningKey::from_seed(&[1; 32]);
-    let edits = ocm_memory::create_edits(&json!({"title": "last"})).unwrap();
-    let content = ocm_memory::encode_edits(&edits);
-    let draft = ocm_record::Draft {
-        space,
-        kind: Kind::CHANGE,
-        memory: Some(place.memory),
-        author: None,
-        boot: ocm_record::Boot::from_bytes([7; 16]),
-        seq: 1,
-        prev: None,
-        deps: vec![place.memory.0],
-        auth: Vec::new(),
-        time: Time::LAST,
-    };
-    let body = ocm_record::Body { salt: [0; ocm_record::SALT_LEN], lineage: Vec::new(), content };
-    let record = draft.sign(&key, body.encode()).unwrap().encode();
-    let reply = node.command(ocm_node::Command::Import { records: vec![record] }).await;
-    assert_eq!(reply, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept]));
+    let last = json!({"title": "last"});
+    write_foreign(&node, place, 1, Vec::new(), Time::LAST, &last).await;
     for title in ["y", "z"] {
         node.views.patch(place, json!({"title": title})).await.unwrap().unwrap();
     }

@@ -11,7 +11,7 @@ use ocm_sync::Sum;
 /// What was flushed, and the batches on their way in their order.
 #[derive(Default)]
 pub(crate) struct Disk {
-    durable: BTreeMap<Key, Value>,
+    pub(crate) durable: BTreeMap<Key, Value>,
     queue: VecDeque<(BatchId, Batch)>,
 }
 
@@ -80,20 +80,6 @@ impl Disk {
             .into_iter()
             .find_map(|set| self.durable.get(&layout::record(space, set, id)))?;
         Some(layout::unseal(value).unwrap())
-    }
-
-    /// Flips a bit of a stored record.
-    #[allow(dead_code, reason = "schedules damage nothing")]
-    pub(crate) fn damage(&mut self, space: SpaceNumber, set: Set, id: &RecordId) {
-        let value = self.durable.get_mut(&layout::record(space, set, id)).unwrap();
-        let last = value.len() - 1;
-        value[last] ^= 1;
-    }
-
-    /// Loses a stored record, as a disk would: what was made of it stays.
-    #[allow(dead_code, reason = "schedules lose nothing")]
-    pub(crate) fn lose(&mut self, space: SpaceNumber, set: Set, id: &RecordId) {
-        self.durable.remove(&layout::record(space, set, id)).unwrap();
     }
 
     pub(crate) fn holds(&self, space: &SpaceId, id: &RecordId) -> bool {
