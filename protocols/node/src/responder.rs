@@ -19,6 +19,9 @@ use crate::space::{Space, Stored};
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
+/// Lists of ids that the answer to one range looks through for a record that can be read.
+const RANGE_LISTS: usize = 16;
+
 impl Node {
     /// A peer asks something.
     pub(crate) fn serve(
@@ -226,8 +229,10 @@ impl Node {
         let mut page = RangePage::default();
         let (mut altered, mut unreadable) = (Vec::new(), Vec::new());
         let mut next = Some(span.from);
-        // Where nothing can be read, go on: an answer brings a record, or is the last.
-        while let Some(from) = next.take().filter(|_| page.is_empty()) {
+        // Where nothing can be read, go on: an answer brings a record, or is the last. What lies
+        // behind a very long damage is found by the comparison that follows.
+        for _ in 0..RANGE_LISTS {
+            let Some(from) = next else { break };
             let mut ids = ours.list(Span { from, ..span }, ocm_sync::limits::PAGE_RECORDS + 1)?;
             next = ids.get(ocm_sync::limits::PAGE_RECORDS).copied();
             ids.truncate(ocm_sync::limits::PAGE_RECORDS);
@@ -250,6 +255,7 @@ impl Node {
                 break;
             }
         }
+        let next = next.filter(|_| !page.is_empty());
         self.damaged(space, &altered, &unreadable);
         Ok(Response::Range { records: page.into_records(), next })
     }

@@ -406,6 +406,30 @@ fn a_lost_record_leaves_its_set_and_comes_again() {
     }
 }
 
+/// A whole page of records that vanished in a row is passed over, and whoever serves is not blamed.
+#[test]
+fn a_page_of_lost_records_is_no_breach() {
+    let (mut lossy, mut late) = (Rig::new(1), Rig::new(2));
+    let space = lossy.create(Access::Open);
+    let many = ocm_sync::limits::PAGE_RECORDS + 80;
+    for _ in 0..many {
+        let (deps, edits) = (Vec::new(), Ipld::List(Vec::new()));
+        lossy.command(Command::Change { space, memory: None, deps, edits });
+    }
+    let number = lossy.disk.spaces()[&space];
+    let ids = lossy.disk.ids(number, ocm_record::Set::Content);
+    for id in ids.iter().take(many - 30) {
+        lossy.disk.durable.remove(&layout::record(number, ocm_record::Set::Content, id)).unwrap();
+    }
+    late.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut lossy, &mut late, now);
+    talk(&mut lossy, &mut late, &mut now, 60_000);
+    assert_eq!(late.faults(), 0, "an honest peer is blamed");
+    assert_eq!(late.node.snapshot().spaces[0].parity.content.count, 30);
+    assert_eq!(late.export(space), lossy.export(space));
+}
+
 #[test]
 fn a_copy_without_its_body_does_not_mask_the_whole_one() {
     let (mut writer, mut reader) = (Rig::new(1), Rig::new(2));
