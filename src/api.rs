@@ -11,6 +11,7 @@
 mod body;
 mod events;
 mod guard;
+mod listing;
 mod memories;
 mod moment;
 mod parity;
@@ -163,7 +164,8 @@ impl Api {
             .route("/spaces/{id}/grants", post(spaces::grant))
             .route("/spaces/{id}/invitation", get(spaces::invite))
             .route("/spaces/{id}/parity", get(parity::of_space))
-            .route("/memories", get(memories::list).post(memories::create))
+            .route("/memories", get(listing::list).post(memories::create))
+            .route("/memories/count", get(listing::count))
             .route("/memories/{id}", get(memories::show).patch(memories::patch))
             .route("/memories/{id}/history", get(memories::history))
             .route("/memories/{id}/conflicts", get(memories::conflicts).post(memories::take))

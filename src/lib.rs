@@ -25,8 +25,8 @@
 //!   and nothing else. They never pass the loop.
 //! - **Sets follow records.** The store thread writes what the sets of a space become
 //!   ([`ocm_node::sets`]) in the batch that writes its records; nothing of them is kept in memory.
-//! - **A view can be thrown away.** [`views`] writes rows that lists read; each can be rendered again
-//!   from the records, and is when they change.
+//! - **A view can be thrown away.** [`views`] writes rows that lists read, and an index of them in the
+//!   same batch; each row can be rendered again from the records, and is when they change.
 //! - **`network`, `store` and `api` do not import one another.** [`runtime`] composes them;
 //!   [`handle`] is the one seam between the loop and whoever asks.
 //! - **Everything queued is bounded**, and says in its documentation what happens when it is full.

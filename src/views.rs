@@ -3,7 +3,8 @@
 //! The signed records are the truth; everything here is made from them and can be thrown away.
 //! Two kinds of view exist:
 //!
-//! - A **row** per memory, kept in the store, is what lists and filters read. It is made off the
+//! - A **row** per memory, kept in the store with an index of the terms that occur in the rows, is
+//!   what lists and filters read. It is made off the
 //!   path of admission: every batch that stores records lists their memories, and
 //!   [`Views::settle`] makes the rows and takes the list away with the last of them. A crash in
 //!   between leaves the list.
@@ -13,13 +14,17 @@
 //! Whatever reads, verifies or renders runs on a blocking thread. Edits start from a reading, so
 //! they live here too.
 
+mod count;
 mod edit;
 mod error;
 mod find;
+mod index;
 mod list;
 mod read;
 mod row;
 mod settle;
+mod term;
+mod walk;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,11 +32,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use ocm_node::storage::Reader;
 use tokio::sync::Mutex;
 
+pub use count::Count;
 pub use error::ViewError;
 pub use find::{MemoryPlace, RecordPlace};
 pub use list::{Filter, Item, Page};
 pub use read::{Reading, StoredRecord};
 pub use row::Row;
+pub use term::Area;
 
 use crate::handle::Handle;
 
@@ -46,9 +53,11 @@ pub mod limits {
     pub const SETTLE_MEMORIES: usize = 256;
     /// Items of one page of a list, at most.
     pub const PAGE: usize = 500;
-    /// Rows that one page of a filtered list looks at. A page that has looked at that many ends,
-    /// full or not, with the cursor to go on from.
-    pub const PAGE_ROWS: usize = 20_000;
+    /// Rows, and blocks of the index, that one page of a list looks at. A page that has looked at
+    /// that many ends, full or not, with the cursor to go on from; and so does a count.
+    pub const PAGE_LOOKS: usize = 20_000;
+    /// How long a list waits for rows that are due.
+    pub const LIST_WAIT: std::time::Duration = std::time::Duration::from_secs(2);
     /// Ids that are named when a prefix is not unique.
     pub const CANDIDATES: usize = 5;
     /// Looks at a few records each that the search for a prefix takes.

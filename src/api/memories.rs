@@ -1,4 +1,4 @@
-//! Memories: lists, contents, edits, history, conflicts.
+//! Memories: contents, edits, history, conflicts.
 
 use axum::Json;
 use axum::extract::State;
@@ -8,14 +8,11 @@ use ocm_record::{Did, MemoryId, RecordId, SpaceId, Time};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::Api;
 use super::body::{Input, List, Name, Nothing, Parameters};
 use super::moment::Moment;
 use super::problem::Problem;
-use super::{Api, limits};
-use crate::views::{self, Filter, Item, Reading};
-
-/// Items of a page for which no number is given.
-const PAGE: usize = 50;
+use crate::views::Reading;
 
 #[derive(Serialize)]
 struct Void {
@@ -43,7 +40,7 @@ pub(super) struct Memory {
 }
 
 /// Whether a time lies so far ahead of this machine's clock that it is not believed.
-fn is_ahead(time: Time) -> bool {
+pub(super) fn is_ahead(time: Time) -> bool {
     time.is_far_ahead(Moment::now().0)
 }
 
@@ -70,115 +67,6 @@ impl From<Reading> for Memory {
             ahead: is_ahead(reading.updated),
         }
     }
-}
-
-/// One memory of a list.
-#[derive(Serialize)]
-pub(super) struct Listed {
-    id: MemoryId,
-    space: SpaceId,
-    author: Option<Did>,
-    r#type: Option<String>,
-    title: Option<String>,
-    excerpt: Option<String>,
-    at: Option<String>,
-    place: Option<ocm_memory::Place>,
-    tags: Vec<String>,
-    created: Moment,
-    updated: Moment,
-    records: u64,
-    heads: u64,
-    conflicts: u64,
-    ahead: bool,
-    /// Why this is not the whole memory.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    cause: Option<String>,
-}
-
-impl From<Item> for Listed {
-    fn from(Item { space, memory, row }: Item) -> Self {
-        Self {
-            id: memory,
-            space,
-            author: row.author,
-            r#type: row.summary.kind,
-            title: row.summary.title,
-            excerpt: row.summary.text,
-            at: row.summary.at,
-            place: row.summary.place,
-            tags: row.summary.tags,
-            created: memory.0.time().into(),
-            updated: row.updated.into(),
-            records: row.records,
-            heads: row.heads,
-            conflicts: row.conflicts,
-            ahead: is_ahead(row.updated),
-            cause: row.cause,
-        }
-    }
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Wanted {
-    space: Option<String>,
-    r#type: Option<String>,
-    tag: Option<String>,
-    author: Option<String>,
-    since: Option<String>,
-    until: Option<String>,
-    text: Option<String>,
-    limit: Option<usize>,
-    cursor: Option<String>,
-}
-
-impl Wanted {
-    async fn read(self, api: &Api) -> Result<Filter, Problem> {
-        let moment = |text: Option<String>| {
-            let moment = text.as_deref().map(Moment::parse).transpose().map_err(Problem::bad)?;
-            Ok::<_, Problem>(moment.map(|moment| moment.0))
-        };
-        let limit = self.limit.unwrap_or(PAGE);
-        if !(1..=views::limits::PAGE).contains(&limit) {
-            return Err(Problem::bad(format!(
-                "a page has 1 to {} items, {limit} were asked for",
-                views::limits::PAGE
-            )));
-        }
-        if self.text.as_ref().is_some_and(|text| text.chars().count() > limits::FILTER_CHARS) {
-            return Err(Problem::bad(format!(
-                "a text to filter by has at most {} characters",
-                limits::FILTER_CHARS
-            )));
-        }
-        Ok(Filter {
-            space: match self.space {
-                Some(space) => Some(api.0.views.resolve_space(&space).await?),
-                None => None,
-            },
-            kind: self.r#type,
-            tag: self.tag,
-            author: self.author.map(|did| did.parse()).transpose().map_err(Problem::bad)?,
-            since_ms: moment(self.since)?,
-            until_ms: moment(self.until)?,
-            text: self.text,
-            before: self.cursor.map(|cursor| cursor.parse()).transpose().map_err(|_| {
-                Problem::bad("the cursor is not one that a page of this list ended with")
-            })?,
-            limit,
-        })
-    }
-}
-
-pub(super) async fn list(
-    State(api): State<Api>,
-    Parameters(wanted): Parameters<Wanted>,
-) -> Result<Json<List<Listed>>, Problem> {
-    let page = api.0.views.list(wanted.read(&api).await?).await?;
-    Ok(Json(List {
-        items: page.items.into_iter().map(Listed::from).collect(),
-        next: page.next.map(|memory| memory.to_string()),
-    }))
 }
 
 #[derive(Deserialize)]

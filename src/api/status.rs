@@ -136,7 +136,7 @@ pub(super) async fn show(
         memories: count_memories(&status),
         held: Held::of(core),
         sessions: core.sessions,
-        unrendered: api.0.views.unrendered().await?,
+        unrendered: api.0.views.unrendered(None).await?,
         sources: network.sources.iter().map(Source::from).collect(),
         blocked: network.blocked.clone(),
     }))

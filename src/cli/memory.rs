@@ -46,7 +46,18 @@ pub(super) enum Memory {
     #[command(
         after_help = "Example:\n  ocm memory list --type reading --since 2026-01-01T00:00:00Z"
     )]
-    List(Filters),
+    List {
+        #[command(flatten)]
+        filters: Filters,
+        #[command(flatten)]
+        page: Page,
+    },
+    /// Count memories, by the filters of a list
+    #[command(after_help = "Example:\n  ocm memory count --space all --tag water")]
+    Count {
+        #[command(flatten)]
+        filters: Filters,
+    },
     /// Change what is given and leave the rest
     #[command(
         after_help = "Examples:\n  ocm memory edit v0m3f1q2 --title 'Well 7 (north)' --unset \
@@ -121,6 +132,14 @@ pub(super) struct Filters {
     /// Whose title or text begins so
     #[arg(long, value_name = "PREFIX")]
     text: Option<String>,
+    /// Whose place lies in this box, in degrees: west,south,east,north
+    #[arg(long, value_name = "W,S,E,N", allow_hyphen_values = true)]
+    bbox: Option<String>,
+}
+
+/// Which of them.
+#[derive(Debug, Args)]
+pub(super) struct Page {
     /// How many at most, from 1 to 500 [default: 50]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=500))]
     limit: Option<u16>,
@@ -147,7 +166,8 @@ pub(super) fn run(command: Memory, context: &mut Context<'_, '_>) -> Result<Show
             let answer = client.get(&memory.path(""), &[])?;
             Shown::answer(&answer, show::memory(answer.json()))
         }
-        Memory::List(filters) => list(filters, &client, context)?,
+        Memory::List { filters, page } => list(filters, page, &client, context)?,
+        Memory::Count { filters } => count(filters, &client, context)?,
         Memory::Edit { memory, changes } => {
             let patch = Json::Object(changes.patch(context.io.input)?);
             let answer = client.patch(&memory.path(""), &patch)?;
@@ -183,30 +203,63 @@ pub(super) fn run(command: Memory, context: &mut Context<'_, '_>) -> Result<Show
     })
 }
 
-fn list(filters: Filters, client: &Client, context: &Context<'_, '_>) -> Result<Shown, Failure> {
-    let Filters { space, r#type, tag, author, since, until, text, limit, cursor, all } = filters;
-    let space = match space.as_deref() {
-        Some("all") => None,
-        _ => Some(context.space(space)?),
+impl Filters {
+    fn query(self, context: &Context<'_, '_>) -> Result<Vec<(&'static str, String)>, Failure> {
+        let Self { space, r#type, tag, author, since, until, text, bbox } = self;
+        let space = match space.as_deref() {
+            Some("all") => None,
+            _ => Some(context.space(space)?),
+        };
+        let all = [
+            ("space", space),
+            ("type", r#type),
+            ("tag", tag),
+            ("author", author),
+            ("since", since),
+            ("until", until),
+            ("text", text),
+            ("bbox", bbox),
+        ];
+        Ok(all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect())
+    }
+}
+
+fn count(filters: Filters, client: &Client, context: &Context<'_, '_>) -> Result<Shown, Failure> {
+    let answer = client.get("/v1/memories/count", &filters.query(context)?)?;
+    let count = answer.json()["count"].as_u64().unwrap_or(0);
+    let shown = Shown::answer(&answer, format!("{count}"));
+    let shown = if answer.json()["complete"] == false {
+        shown.note("there are more: narrow the count with --since and --until")
+    } else {
+        shown
     };
+    Ok(note_unrendered(shown, answer.json()))
+}
+
+/// Says so where the answer does not know all memories yet.
+fn note_unrendered(shown: Shown, answer: &Json) -> Shown {
+    match answer["unrendered"].as_u64() {
+        None | Some(0) => shown,
+        Some(left) => shown.note(format!(
+            "{left} memories that have just arrived or changed are not in this yet: ask again soon"
+        )),
+    }
+}
+
+fn list(
+    filters: Filters,
+    Page { limit, cursor, all }: Page,
+    client: &Client,
+    context: &Context<'_, '_>,
+) -> Result<Shown, Failure> {
+    let mut query = filters.query(context)?;
     let limit = if all { Some(PAGE) } else { limit };
-    let mut query: Vec<(&str, String)> = [
-        ("space", space),
-        ("type", r#type),
-        ("tag", tag),
-        ("author", author),
-        ("since", since),
-        ("until", until),
-        ("text", text),
-        ("limit", limit.map(|limit| limit.to_string())),
-        ("cursor", cursor),
-    ]
-    .into_iter()
-    .filter_map(|(name, value)| value.map(|value| (name, value)))
-    .collect();
+    query.extend(limit.map(|limit| ("limit", limit.to_string())));
+    query.extend(cursor.map(|cursor| ("cursor", cursor)));
     let answer = client.get("/v1/memories", &query)?;
     if !all {
         let shown = Shown::answer(&answer, show::list(answer.items()));
+        let shown = note_unrendered(shown, answer.json());
         return Ok(match answer.json()["next"].as_str() {
             Some(next) => shown.note(format!("there are more: --cursor {next}, or --all")),
             None if answer.items().is_empty() => shown.note("no memory"),
@@ -227,11 +280,17 @@ fn list(filters: Filters, client: &Client, context: &Context<'_, '_>) -> Result<
         let page = client.get("/v1/memories", &query)?;
         items.extend_from_slice(page.items());
         next = page.json()["next"].as_str().map(str::to_owned);
-        if page.items().is_empty() && next.is_some() || next.as_ref() == Some(&cursor) {
+        if next.as_ref() == Some(&cursor) {
             return Err(anyhow::anyhow!("the list does not go on after --cursor {cursor}").into());
         }
     }
     let people = show::list(&items);
-    let whole = Map::from_iter([("items".into(), Json::Array(items)), ("next".into(), Json::Null)]);
-    Ok(Shown::value(&Json::Object(whole), people))
+    let unrendered = answer.json()["unrendered"].clone();
+    let whole = Map::from_iter([
+        ("items".into(), Json::Array(items)),
+        ("next".into(), Json::Null),
+        ("unrendered".into(), unrendered),
+    ]);
+    let whole = Json::Object(whole);
+    Ok(note_unrendered(Shown::value(&whole, people), &whole))
 }

@@ -27,7 +27,7 @@ use super::survey::{Missed, survey};
 pub const RESERVED: u8 = 0;
 
 const SUMMARY: u8 = b'f';
-const MAGIC: &str = "ocm/1 frontier, layout 2";
+const MAGIC: &str = "ocm/1 frontier, layout 3";
 
 /// A commit, and what the store holds with it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

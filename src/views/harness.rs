@@ -32,7 +32,7 @@ pub(crate) struct Shelf {
 }
 
 impl Shelf {
-    fn apply(&self, batch: &Batch) {
+    pub(crate) fn apply(&self, batch: &Batch) {
         let sets = ocm_node::sets::follow(&batch.writes, self).unwrap().0;
         let mut entries = self.entries.write().unwrap();
         for (key, value) in batch.writes.iter().chain(&sets) {

@@ -95,6 +95,23 @@ impl Row {
     }
 }
 
+#[cfg(test)]
+impl Row {
+    /// A row without anything in it.
+    pub(super) fn for_test() -> Self {
+        Self {
+            author: None,
+            summary: Summary::default(),
+            updated: Time::default(),
+            records: 1,
+            heads: 1,
+            conflicts: 0,
+            resolved: 0,
+            cause: None,
+        }
+    }
+}
+
 #[derive(Default)]
 struct Shown {
     summary: Summary,

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
+use std::time::Duration;
 
 use ocm_node::Event;
 use ocm_node::layout::{self, SpaceNumber};
@@ -13,8 +14,20 @@ use ocm_record::{MemoryId, SpaceId};
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::find::{number_of, spaces};
+use super::index::{self, Before, Change};
+use super::term::Terms;
 use super::{Row, ViewError, Views, limits};
 use crate::handle::{Status, Stopping};
+
+/// A space, and its number in the store.
+type Place = (SpaceId, SpaceNumber);
+
+/// A row that is to be written.
+struct Made {
+    change: Change,
+    /// Conflicts that it resolves, and the row before did not.
+    resolved: u64,
+}
 
 /// Memories whose rows are due, and the lists that say so.
 struct Due {
@@ -40,51 +53,87 @@ impl Views {
         let Some((last, _)) = last else { return Ok(()) };
         let to = [last.as_slice(), &[0]].concat();
         loop {
-            // Fair, and held for a few batches only: a list does not wait for another space's bulk.
-            let _one = self.0.settling.lock().await;
-            let end = to.clone();
-            let due = self.off_thread(move |store| Ok(read_due(store, number, &end)?)).await?;
-            if due.lists.is_empty() {
+            // Whoever waits may be gone before the rows are written, and the next one has to find
+            // them so.
+            let (views, end) = (self.clone(), to.clone());
+            let step = tokio::spawn(async move { views.settle_some((space, number), end).await });
+            if step.await.map_err(|error| ViewError::Aborted(error.to_string()))?? {
                 return Ok(());
             }
-            self.make_rows(space, number, due).await?;
         }
     }
 
+    /// Makes some of the rows that are due by lists before `end`; whether none was left.
+    async fn settle_some(&self, (space, number): Place, end: Key) -> Result<bool, ViewError> {
+        // Fair, and held for a few batches only: a list does not wait for another space's bulk.
+        let _one = self.0.settling.lock().await;
+        let due = self.off_thread(move |store| Ok(read_due(store, number, &end)?)).await?;
+        if due.lists.is_empty() {
+            return Ok(true);
+        }
+        self.make_rows((space, number), due).await?;
+        Ok(false)
+    }
+
     /// Makes the rows that are due, and takes their lists away with the last of them.
-    async fn make_rows(
-        &self,
-        space: SpaceId,
-        number: SpaceNumber,
-        due: Due,
-    ) -> Result<(), ViewError> {
+    async fn make_rows(&self, place: Place, due: Due) -> Result<(), ViewError> {
         let memories: Vec<MemoryId> = due.memories.into_iter().collect();
         let mut parts = memories.chunks(limits::SETTLE_MEMORIES);
-        let first = Some(parts.next().unwrap_or_default());
-        let mut made = self.make_part(space, number, first).await?;
-        while let Some((mut rows, resolved)) = made.take() {
+        let mut made = self.make_part(place, parts.next()).await?;
+        loop {
             let next = parts.next();
-            if next.is_none() {
-                due.lists.iter().for_each(|list| rows.delete(list.clone()));
-            }
+            let lists = if next.is_none() { due.lists.as_slice() } else { &[] };
             // The next are made while these are written.
             let (written, more) =
-                tokio::join!(self.handle().write_rows(rows), self.make_part(space, number, next));
-            written?.map_err(ViewError::Write)?;
-            self.0.resolved.fetch_add(resolved, Ordering::Relaxed);
+                tokio::join!(self.write_part(place, made, lists), self.make_part(place, next));
+            written?;
+            if next.is_none() {
+                return Ok(());
+            }
             made = more?;
         }
-        Ok(())
     }
 
     async fn make_part(
         &self,
-        space: SpaceId,
-        number: SpaceNumber,
+        place: Place,
         memories: Option<&[MemoryId]>,
-    ) -> Result<Option<(Batch, u64)>, ViewError> {
-        let Some(memories) = memories.map(<[_]>::to_vec) else { return Ok(None) };
-        self.off_thread(move |store| make_rows(store, space, number, &memories).map(Some)).await
+    ) -> Result<Vec<Made>, ViewError> {
+        let Some(memories) = memories.map(<[_]>::to_vec) else { return Ok(Vec::new()) };
+        self.off_thread(move |store| Ok(make_rows(store, place, &memories)?)).await
+    }
+
+    /// Writes rows together with what the index says of them, and takes lists away with the last.
+    async fn write_part(
+        &self,
+        place: Place,
+        made: Vec<Made>,
+        lists: &[Key],
+    ) -> Result<(), ViewError> {
+        let resolved: Vec<u64> = made.iter().map(|made| made.resolved).collect();
+        let changes: Arc<[Change]> = made.into_iter().map(|made| made.change).collect();
+        let mut from = 0;
+        loop {
+            let some = changes.clone();
+            let (mut batch, taken) = self
+                .off_thread(move |store| {
+                    let mut batch = Batch::default();
+                    let taken = index::write(store, place, &some[from..], &mut batch)?;
+                    Ok((batch, taken))
+                })
+                .await?;
+            let resolved: u64 = resolved[from..from + taken].iter().sum();
+            from += taken;
+            let last = from == changes.len();
+            if last {
+                lists.iter().for_each(|list| batch.delete(list.clone()));
+            }
+            self.handle().write_rows(batch).await?.map_err(ViewError::Write)?;
+            self.0.resolved.fetch_add(resolved, Ordering::Relaxed);
+            if last {
+                return Ok(());
+            }
+        }
     }
 
     /// Settles every space: at the start of a process, for the marks that a crash left.
@@ -98,15 +147,36 @@ impl Views {
         Ok(())
     }
 
-    /// How many memories have records that are in no row yet, one that is in several of the lists
+    /// Makes the rows that are due in a space, or in all, waits for them so long at most, and tells
+    /// how many are left.
+    pub(super) async fn settle_for(
+        &self,
+        space: Option<SpaceId>,
+        wait: Duration,
+    ) -> Result<u64, ViewError> {
+        let settled = async {
+            match space {
+                Some(space) => self.settle(space).await,
+                None => self.settle_all().await,
+            }
+        };
+        match tokio::time::timeout(wait, settled).await {
+            Ok(settled) => settled.map(|()| 0),
+            Err(_) => self.unrendered(space).await,
+        }
+    }
+
+    /// How many memories of a space, or of all, have records that are in no row yet, one that is in several of the lists
     /// counted as often, in the first [`limits::UNRENDERED_LISTS`] of each space.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub async fn unrendered(&self) -> Result<u64, ViewError> {
-        self.off_thread(|store| {
+    pub async fn unrendered(&self, space: Option<SpaceId>) -> Result<u64, ViewError> {
+        self.off_thread(move |store| {
             let mut count = 0;
-            for (_, number) in spaces(store)? {
+            let mut held = spaces(store)?;
+            held.retain(|(id, _)| space.is_none_or(|space| space == *id));
+            for (_, number) in held {
                 let (mut from, to) = layout::all_dirty(number);
                 for _ in 0..limits::UNRENDERED_LISTS {
                     let Some((list, memories)) = store.scan(&from, &to, 1)?.pop() else { break };
@@ -197,30 +267,47 @@ fn read_due(store: &dyn Reader, number: SpaceNumber, to: &[u8]) -> Result<Due, R
     Ok(due)
 }
 
-/// Makes the rows of memories on all cores; and how many conflicts they resolved.
+/// Makes the rows of memories, ascending, on all cores.
 fn make_rows(
     store: &(dyn Reader + Sync),
-    space: SpaceId,
-    number: SpaceNumber,
+    place: Place,
     memories: &[MemoryId],
-) -> Result<(Batch, u64), ViewError> {
+) -> Result<Vec<Made>, ReadError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let share = memories.len().div_ceil(cores).max(1);
     let made: Result<Vec<_>, ReadError> = thread::scope(|scope| {
         let parts: Vec<_> = memories
             .chunks(share)
-            .map(|part| scope.spawn(move || Row::make_all(store, space, number, part)))
+            .map(|part| scope.spawn(move || make_some(store, place, part)))
             .collect();
         let died = || ReadError::Io("a thread that makes rows has died".into());
         parts.into_iter().map(|part| part.join().unwrap_or_else(|_| Err(died()))).collect()
     });
-    let mut batch = Batch::default();
-    let mut resolved = 0;
-    for (memory, row) in made?.into_iter().flatten() {
-        let key = layout::row(number, &memory);
-        let before = store.get(&key)?.and_then(|bytes| Row::decode(&bytes));
-        resolved += row.resolved.saturating_sub(before.map_or(0, |row| row.resolved));
-        batch.put(key, row.encode());
-    }
-    Ok((batch, resolved))
+    Ok(made?.into_iter().flatten().collect())
+}
+
+fn make_some(
+    store: &dyn Reader,
+    (space, number): Place,
+    memories: &[MemoryId],
+) -> Result<Vec<Made>, ReadError> {
+    let made = |(memory, row): (MemoryId, Row)| {
+        let stored = store.get(&layout::row(number, &memory))?;
+        let before = stored.as_deref().map(Row::decode);
+        let resolved = before.iter().flatten().map(|row| row.resolved).sum();
+        Ok(Made {
+            resolved: row.resolved.saturating_sub(resolved),
+            change: Change {
+                memory,
+                before: match before {
+                    None => Before::Absent,
+                    Some(Some(row)) => Before::Terms(Terms::of(&row)),
+                    Some(None) => Before::Unreadable,
+                },
+                after: Terms::of(&row),
+                row: row.encode(),
+            },
+        })
+    };
+    Row::make_all(store, space, number, memories)?.into_iter().map(made).collect()
 }

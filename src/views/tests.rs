@@ -25,11 +25,30 @@ async fn a_list_shows_what_is_durable_and_leaves_no_marks() {
         node.views.create(space, json!({"title": format!("t{n}")})).await.unwrap();
     }
     assert_eq!(node.shelf.count(b'd'), 150);
-    assert_eq!(node.views.unrendered().await.unwrap(), 150);
+    assert_eq!(node.views.unrendered(None).await.unwrap(), 150);
     let items = node.views.list(Filter { limit: 500, ..Filter::default() }).await.unwrap().items;
     let expected: Vec<String> = (0..150).rev().map(|n| format!("t{n}")).collect();
     assert_eq!(titles(&items), expected);
     assert_eq!((node.shelf.count(b'd'), node.shelf.count(b'v')), (0, 150));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_waits_for_rows_only_so_long() {
+    let node = Harness::start(1);
+    let space = node.space("logs").await;
+    for n in 0..3 {
+        node.views.create(space, json!({"title": format!("t{n}")})).await.unwrap();
+    }
+    let busy = node.views.0.settling.lock().await;
+    let left = node.views.settle_for(Some(space), Duration::ZERO).await;
+    assert_eq!(left, Ok(3));
+    assert_eq!(node.views.settle_for(None, Duration::ZERO).await, Ok(3));
+    drop(busy);
+    let all = || Filter { limit: 10, space: Some(space), ..Filter::default() };
+    let page = node.views.list(all()).await.unwrap();
+    assert_eq!((page.items.len(), page.unrendered), (3, 0));
+    let counted = node.views.count(all()).await.unwrap();
+    assert_eq!(counted, Count { count: 3, complete: true, unrendered: 0 });
 }
 
 #[tokio::test(flavor = "multi_thread")]

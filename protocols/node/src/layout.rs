@@ -14,6 +14,7 @@
 //! | `t` space | a [`Tallies`]: counts of the space |
 //! | `d` space number | memories with records that are not in their rows yet, 40 bytes each |
 //! | `v` space memory | the memory's row for lists |
+//! | `i` space aspect memory | which terms occur in the rows from that memory up to the next block |
 //!
 //! `space` is a number of four bytes that stands for the SpaceId on this node only; `set` is one
 //! byte; ids have 40 bytes. All but `s` and `r` can be rebuilt from the records.
@@ -299,6 +300,24 @@ pub fn row(space: SpaceNumber, memory: &MemoryId) -> Key {
 #[must_use]
 pub fn rows(space: SpaceNumber) -> (Key, Key) {
     range(key(b'v', &[&space.0.to_be_bytes()]))
+}
+
+/// The terms of one aspect that occur in a block of rows, of which this memory may be the first.
+#[must_use]
+pub fn block(space: SpaceNumber, aspect: u8, first: &MemoryId) -> Key {
+    key(b'i', &[&space.0.to_be_bytes(), &[aspect], first.0.as_bytes()])
+}
+
+/// Where the blocks of one aspect of a space lie.
+#[must_use]
+pub fn blocks(space: SpaceNumber, aspect: u8) -> (Key, Key) {
+    range(key(b'i', &[&space.0.to_be_bytes(), &[aspect]]))
+}
+
+/// The memory in the key of a block.
+#[must_use]
+pub fn block_of(key: &[u8]) -> Option<MemoryId> {
+    key.strip_prefix(b"i").and_then(last_id).map(MemoryId)
 }
 
 /// Where the entries of all spaces lie.

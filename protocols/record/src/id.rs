@@ -65,6 +65,20 @@ impl RecordId {
         &self.0
     }
 
+    /// The lowest id above this one; itself when there is none.
+    #[must_use]
+    pub fn successor(&self) -> Self {
+        let mut bytes = self.0;
+        for byte in bytes.iter_mut().rev() {
+            let (next, carried) = byte.overflowing_add(1);
+            *byte = next;
+            if !carried {
+                return Self(bytes);
+            }
+        }
+        *self
+    }
+
     /// The time in the id, which admission holds equal to the header's.
     #[must_use]
     pub fn time(&self) -> Time {

@@ -108,10 +108,20 @@ async fn wrong_requests_are_problems_too() {
         "cursor=x",
         "since=now",
         "author=me",
+        "bbox=1,2,3",
+        "bbox=1,2,3,4,5",
+        "bbox=1,2,3,x",
+        "bbox=1,20,3,4",
+        "bbox=1,2,181,4",
+        "bbox=1,2,NaN,4",
         "page=2",
         "space=me",
     ] {
         assert_eq!(server.refused("GET", &format!("/v1/memories?{query}"), None).await, bad(400));
+    }
+    for query in ["limit=5", "cursor=v0", "type=a&type=b"] {
+        let path = format!("/v1/memories/count?{query}");
+        assert_eq!(server.refused("GET", &path, None).await, bad(400));
     }
     let text = format!("/v1/memories?text={}", "x".repeat(101));
     assert_eq!(server.refused("GET", &text, None).await, bad(400));

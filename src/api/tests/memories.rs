@@ -87,7 +87,8 @@ async fn lists_filters_and_prefixes() {
     let server = Server::over(node, Some(space));
     for n in 0..5 {
         let content = json!({"type": "log", "title": format!("Day {n}"), "text": "long text",
-                             "tags": [format!("t{}", n % 2)], "at": "2025-05-01"});
+                             "tags": [format!("t{}", n % 2)], "at": "2025-05-01",
+                             "place": {"lat": 50.0 + f64::from(n), "lon": -7.5}});
         server.post("/v1/memories", json!({"content": content}), 201).await;
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
@@ -98,7 +99,8 @@ async fn lists_filters_and_prefixes() {
         items[0],
         json!({
             "id": items[0]["id"], "space": space, "author": server.node.did, "type": "log",
-            "title": "Day 4", "excerpt": "long text", "at": "2025-05-01", "place": null,
+            "title": "Day 4", "excerpt": "long text", "at": "2025-05-01",
+            "place": {"lat": 54.0, "lon": -7.5},
             "tags": ["t0"], "created": items[0]["created"], "updated": items[0]["created"],
             "records": 1, "heads": 1, "conflicts": 0, "ahead": false,
         })
@@ -107,12 +109,18 @@ async fn lists_filters_and_prefixes() {
     let next = server.get(&format!("/v1/memories?limit=3&cursor={}", text(&page["next"]))).await;
     assert_eq!((&next["items"][1], &next["next"]), (&items[4], &json!(null)));
     let count = async |query: &str| {
-        server.get(&format!("/v1/memories?{query}")).await["items"].as_array().unwrap().len()
+        let list = server.get(&format!("/v1/memories?{query}")).await;
+        let listed = list["items"].as_array().unwrap().len();
+        let counted = server.get(&format!("/v1/memories/count?{query}")).await;
+        assert_eq!(counted, json!({"count": listed, "complete": true, "unrendered": 0}));
+        listed
     };
     assert_eq!(count("tag=t1").await, 2);
     assert_eq!(count("type=note").await, 0);
     assert_eq!(count("text=day%203").await, 1);
     assert_eq!(count("text=LONG").await, 5);
+    assert_eq!(count("bbox=-8,51,-7,53").await, 3);
+    assert_eq!(count("bbox=-8,51,-7,53&tag=t0").await, 1);
     assert_eq!(count(&format!("author={}", server.node.did)).await, 5);
     assert_eq!(count(&format!("space={space}")).await, 5);
     assert_eq!(count(&format!("since={}", text(&items[1]["created"]))).await, 2);

@@ -118,7 +118,10 @@ fn listed(id: &str, title: &str) -> Json {
 fn a_list_is_a_table_with_a_way_on() {
     let server = Server::new([(
         "GET /v1/memories",
-        Reply::json(200, json!({"items": [listed(MEMORY, "Well\u{1b}[2J 7")], "next": "c1"})),
+        Reply::json(
+            200,
+            json!({"items": [listed(MEMORY, "Well\u{1b}[2J 7")], "next": "c1", "unrendered": 7}),
+        ),
     )]);
     let person = Person::new().set("OCM_SPACE_DEFAULT", SPACE);
     let ran = person.ask(&server, &["memory", "list", "--text", "a b&c", "--limit", "1"]);
@@ -129,14 +132,18 @@ ID                    TITLE       TYPE     TAGS  AUTHOR     CREATED
 v0m3f1q2000000000000  Well\u{fffd}[2J 7  reading  a, b  …EGta2doK  2026-01-31 09:30:01Z  2 conflicts
 "
     );
-    assert_eq!(ran.errors, "there are more: --cursor c1, or --all\n");
+    assert_eq!(
+        ran.errors,
+        "7 memories that have just arrived or changed are not in this yet: ask again soon\n\
+         there are more: --cursor c1, or --all\n"
+    );
     assert_eq!(server.requests()[0].query, format!("space={SPACE}&text=a%20b%26c&limit=1"));
 }
 
 #[test]
 fn a_whole_list_is_fetched_page_by_page() {
     let page = |items: &[Json], next: Option<&str>| {
-        Reply::json(200, json!({"items": items, "next": next}))
+        Reply::json(200, json!({"items": items, "next": next, "unrendered": 0}))
     };
     let (one, two) = (listed("v1", "one"), listed("v2", "two"));
     let server = Server::new([
@@ -146,7 +153,7 @@ fn a_whole_list_is_fetched_page_by_page() {
     let args = ["memory", "list", "--space", "all", "--all", "--json"];
     let ran = Person::new().ask(&server, &args);
     let whole: Json = serde_json::from_str(&ran.out).unwrap();
-    assert_eq!(whole, json!({"items": [one, two], "next": null}));
+    assert_eq!(whole, json!({"items": [one, two], "next": null, "unrendered": 0}));
     let queries: Vec<String> = server.requests().into_iter().map(|r| r.query).collect();
     assert_eq!(queries, ["limit=500", "limit=500&cursor=c1"]);
 
@@ -157,6 +164,24 @@ fn a_whole_list_is_fetched_page_by_page() {
     let ran = Person::new().ask(&stuck, &args);
     assert_eq!(ran.exit, Exit::Failed);
     assert!(ran.errors.contains("does not go on"), "{}", ran.errors);
+}
+
+#[test]
+fn a_count_says_when_it_is_none_of_all() {
+    let reply = |complete: bool| {
+        Reply::json(200, json!({"count": 40, "complete": complete, "unrendered": 0}))
+    };
+    let server = Server::new([
+        ("GET /v1/memories/count", reply(true)),
+        ("GET /v1/memories/count", reply(false)),
+    ]);
+    let args = ["memory", "count", "--space", "all", "--bbox", "-1.5,2,3,4"];
+    let ran = Person::new().ask(&server, &args);
+    assert_eq!((ran.out.as_str(), ran.errors.as_str()), ("40\n", ""));
+    let ran = Person::new().ask(&server, &args);
+    assert_eq!(ran.out, "40\n");
+    assert_eq!(ran.errors, "there are more: narrow the count with --since and --until\n");
+    assert_eq!(server.requests()[0].query, "bbox=-1.5%2C2%2C3%2C4");
 }
 
 #[test]
