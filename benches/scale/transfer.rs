@@ -111,7 +111,7 @@ pub(crate) fn receive(dir: &Path, from: &str, space: SpaceId, count: u64) {
             views.settle(space).await.unwrap();
             let oldest = Filter { space: Some(space), limit: 1, ..Filter::default() };
             assert_eq!(views.list(oldest).await.unwrap().items.len(), 1);
-            assert_eq!(views.unrendered().await.unwrap(), 0);
+            assert_eq!(views.unrendered(None).await.unwrap(), 0);
             say(&began.elapsed().as_secs_f64().to_string());
             tokio::task::spawn_blocking(wait_for_the_end).await.unwrap();
         }

@@ -2,10 +2,10 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use ocm_memory::{RenderError, Summary};
+use ocm_memory::{RenderError, Summary, first_content};
 use ocm_node::layout::SpaceNumber;
 use ocm_node::storage::{ReadError, Reader};
-use ocm_node::view::read_memories;
+use ocm_node::view::{MemoryRecords, read_memories};
 use ocm_record::{Did, MemoryId, SpaceId, Time, from_canonical, to_canonical};
 use serde::{Deserialize, Serialize};
 
@@ -65,10 +65,33 @@ impl Row {
                 let Some((memory, others)) = rest.split_first() else { break };
                 rest = others;
                 let place = MemoryPlace { space, number, memory: *memory };
-                rows.extend(Self::of(&Assembly::of(&place, read)?).map(|row| (*memory, row)));
+                let row = match read.as_ref().ok().and_then(|read| Self::of_first(&place, read)) {
+                    Some(row) => Some(row),
+                    None => Self::of(&Assembly::of(&place, read)?),
+                };
+                rows.extend(row.map(|row| (*memory, row)));
             }
         }
         Ok(rows)
+    }
+
+    /// The row of a memory that is one record, whole and plain.
+    fn of_first(place: &MemoryPlace, read: &MemoryRecords) -> Option<Self> {
+        let [first] = &read.records[..] else { return None };
+        let here = (first.space(), first.id()) == (place.space, place.memory.0);
+        if !here || read.too_large || !read.damaged.is_empty() {
+            return None;
+        }
+        Some(Self {
+            author: Some(first.author()),
+            summary: Summary::of(&first_content(first)?),
+            updated: first.time(),
+            records: 1,
+            heads: 1,
+            conflicts: 0,
+            resolved: 0,
+            cause: None,
+        })
     }
 
     fn of(assembly: &Assembly) -> Option<Self> {

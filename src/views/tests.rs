@@ -32,6 +32,24 @@ async fn a_list_shows_what_is_durable_and_leaves_no_marks() {
     assert_eq!((node.shelf.count(b'd'), node.shelf.count(b'v')), (0, 150));
 }
 
+/// The row of a memory of one record is made without a document, and is the one that this shows.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_row_is_the_same_with_and_without_a_document() {
+    let node = Harness::start(1);
+    let space = node.space("logs").await;
+    for content in [
+        json!({}),
+        json!({"title": "Well", "text": "dry\nsince May", "type": "log", "tags": ["a", 1, "b"]}),
+        json!({"at": "2024-05-01", "place": {"name": "North", "lat": 1.5, "lon": -20}, "data": [1]}),
+    ] {
+        let place = node.views.create(space, content.clone()).await.unwrap();
+        let all = Filter { limit: 1, ..Filter::default() };
+        let listed = node.views.list(all).await.unwrap().items.remove(0);
+        let rendered = Row::make(&*node.shelf, &place).unwrap();
+        assert_eq!(Some(listed.row), rendered, "{content}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_waits_for_rows_only_so_long() {
     let node = Harness::start(1);

@@ -7,6 +7,7 @@ use fixture::*;
 use ipld_core::ipld::Ipld;
 use ocm_memory::{
     Conflict, Document, Edit, HistoryEntry, Path, RenderError, Step, Void, encode_edits,
+    first_content,
 };
 use ocm_record::{RecordId, VerifiedRecord};
 use proptest::prelude::*;
@@ -67,6 +68,17 @@ fn edit() -> impl Strategy<Value = Edit> {
             .prop_map(|(path, index, delete, text)| Edit::Splice { path, index, delete, text }),
         2 => (place(), -2i64..3).prop_map(|(path, by)| Edit::Increment { path, by }),
         1 => place().prop_map(|path| Edit::Text { path }),
+    ]
+}
+
+/// An edit of those that begin a memory, mostly.
+fn beginning() -> impl Strategy<Value = Edit> {
+    prop_oneof![
+        8 => (place(), value()).prop_map(|(path, value)| Edit::Set { path, value }),
+        4 => place().prop_map(|path| Edit::Text { path }),
+        4 => (place(), "[aé😀]{0,3}")
+            .prop_map(|(path, text)| Edit::Splice { path, index: 0, delete: 0, text }),
+        1 => edit(),
     ]
 }
 
@@ -241,5 +253,70 @@ proptest! {
                 prop_assert!(document.resolved().unwrap() > resolved);
             }
         }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_content_of_a_single_record_needs_no_document(
+        edits in prop::collection::vec(beginning(), 0..6)
+    ) {
+        let mut scribe = Scribe::default();
+        let id = scribe.write(1, &[], &edits);
+        let document = Document::build(scribe.records.clone()).unwrap();
+        if let Some(content) = first_content(&scribe.records[0]) {
+            prop_assert_eq!(content, document.content().unwrap());
+            prop_assert_eq!(document.voids().unwrap(), []);
+            prop_assert_eq!(document.heads(), [id]);
+            prop_assert_eq!(document.conflicts().unwrap().len(), 0);
+            prop_assert_eq!(document.resolved().unwrap(), 0);
+        }
+    }
+
+    #[test]
+    fn a_created_memory_needs_no_document(
+        content in prop::collection::btree_map("[a-c]{1,2}|text|title", value(), 0..6)
+    ) {
+        let content = Value::Object(
+            content.into_iter().filter_map(|(key, value)| Some((key, json(&value)?))).collect()
+        );
+        let mut scribe = Scribe::default();
+        scribe.write(1, &[], &ocm_memory::create_edits(&content).unwrap());
+        prop_assert_eq!(first_content(&scribe.records[0]), Some(content));
+    }
+}
+
+/// A value as people write one; `None` for what Automerge refuses.
+fn json(value: &Ipld) -> Option<Value> {
+    Some(match value {
+        Ipld::Integer(n) => u64::try_from(*n).unwrap().into(),
+        Ipld::Float(x) => (*x).into(),
+        Ipld::String(s) => s.as_str().into(),
+        Ipld::Bool(b) => (*b).into(),
+        Ipld::List(items) => Value::Array(items.iter().map(json).collect::<Option<_>>()?),
+        Ipld::Map(map) => Value::Object(
+            map.iter()
+                .map(|(key, item)| {
+                    Some((Some(key).filter(|key| !key.is_empty())?.clone(), json(item)?))
+                })
+                .collect::<Option<_>>()?,
+        ),
+        _ => return None,
+    })
+}
+
+#[test]
+fn what_only_a_document_can_show() {
+    let set = |key: &str| set([key], Ipld::Integer(1));
+    let mut scribe = Scribe::default();
+    let first = scribe.write(1, &[], &[set("a")]);
+    scribe.write(1, &[first], &[set("b")]);
+    assert!(first_content(&scribe.records[0]).is_some());
+    assert_eq!(first_content(&scribe.records[1]), None, "it begins no memory");
+    assert_eq!(first_content(&without_body(&scribe.records[0])), None);
+    for edits in [vec![increment(["n"], 1)], vec![set("a"), delete(["a"])], vec![set("")]] {
+        let mut scribe = Scribe::default();
+        scribe.write(1, &[], &edits);
+        assert_eq!(first_content(&scribe.records[0]), None, "{edits:?}");
     }
 }
