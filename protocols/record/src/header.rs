@@ -13,6 +13,7 @@ use crate::key::{PublicKey, SigningKey};
 use crate::limits;
 use crate::record::{Malformed, SignedRecord};
 use crate::time::Time;
+use crate::unsigned::UnsignedRecord;
 
 /// The domain tag and version at the head of every header.
 pub(crate) const VERSION: &str = "ocm/1";
@@ -317,11 +318,24 @@ impl Draft {
     /// # Errors
     /// When a rule of form or a limit would be broken: nothing is signed then.
     pub fn sign(
-        mut self,
+        self,
         key: &SigningKey,
-        body: impl AsRef<[u8]>,
+        body: impl Into<Vec<u8>>,
     ) -> Result<SignedRecord, Malformed> {
-        let body = body.as_ref();
+        Ok(self.prepare(key.public(), body)?.sign(key))
+    }
+
+    /// Makes the record with this body for this key, all but the signature: what is to be signed
+    /// later or elsewhere. Its id is known from here on.
+    ///
+    /// # Errors
+    /// When a rule of form or a limit would be broken.
+    pub fn prepare(
+        mut self,
+        key: PublicKey,
+        body: impl Into<Vec<u8>>,
+    ) -> Result<UnsignedRecord, Malformed> {
+        let body = body.into();
         self.deps.sort_unstable();
         self.deps.dedup();
         self.auth.sort_unstable();
@@ -331,17 +345,17 @@ impl Draft {
             kind: self.kind,
             memory: self.memory,
             author: self.author,
-            key: key.public(),
+            key,
             boot: self.boot,
             seq: self.seq,
             prev: self.prev,
             deps: self.deps,
             auth: self.auth,
             time: self.time,
-            body: Sha256::digest(body).into(),
+            body: Sha256::digest(&body).into(),
             size: u32::try_from(body.len()).unwrap_or(u32::MAX),
         };
         header.check()?;
-        SignedRecord::sign(&header, body, key)
+        UnsignedRecord::new(header, body)
     }
 }

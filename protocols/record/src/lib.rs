@@ -24,6 +24,7 @@ mod key;
 mod record;
 mod statement;
 mod time;
+mod unsigned;
 
 pub use body::{Body, BodyError, SALT_LEN};
 pub use cbor::{NotCanonical, from_canonical, to_canonical};
@@ -31,9 +32,10 @@ pub use did::{Did, DidError};
 pub use header::{Boot, Draft, Header, Kind, Set};
 pub use id::{IdError, MemoryId, RecordId, SpaceId};
 pub use key::{KeyError, PublicKey, Signature, SigningKey};
-pub use record::{Malformed, SignedRecord, VerifiedRecord, VerifyError, verify_batch};
+pub use record::{Malformed, SignedRecord, VerifiedRecord, VerifyError, sign_batch, verify_batch};
 pub use statement::{StatementError, sign_statement, verify_statement};
 pub use time::{Clock, FAR_AHEAD_MS, Time};
+pub use unsigned::UnsignedRecord;
 
 /// Limits of a record, fixed by the protocol (`protocols/README.md`, section 9): every node must
 /// draw them alike, so none is configuration.

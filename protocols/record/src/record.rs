@@ -19,6 +19,7 @@ use crate::id::{MemoryId, RecordId, SpaceId};
 use crate::key::{KeyError, PublicKey, Signature, SigningKey};
 use crate::limits;
 use crate::time::Time;
+use crate::unsigned::UnsignedRecord;
 
 /// Why bytes are no record. Provable from the bytes alone, save [`Malformed::Version`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -75,7 +76,7 @@ struct Parts {
 pub struct SignedRecord(Arc<Parts>);
 
 /// A record whose body hash and signature were checked. [`SignedRecord::verify`] and
-/// [`verify_batch`] are its only doors. Cloning is cheap.
+/// [`verify_batch`] are its only doors ([`sign_batch`] leads through the second). Cloning is cheap.
 #[derive(Clone)]
 pub struct VerifiedRecord(Arc<Parts>);
 
@@ -124,11 +125,21 @@ impl Parts {
 }
 
 impl SignedRecord {
-    pub(crate) fn sign(header: &Header, body: &[u8], key: &SigningKey) -> Result<Self, Malformed> {
-        let bytes = header.encode();
-        let signature = key.sign(&bytes);
-        let wire = RecordWire(Bytes::new(&bytes), signature, Some(Bytes::new(body)));
-        Parts::decode(to_canonical(&wire)).map(Arc::new).map(Self)
+    /// Puts together what was made here: a header that keeps the rules, its bytes, and the body.
+    pub(crate) fn assemble(
+        id: RecordId,
+        header: Header,
+        header_bytes: &[u8],
+        signature: Signature,
+        body: &[u8],
+    ) -> Self {
+        let wire = RecordWire(Bytes::new(header_bytes), signature, Some(Bytes::new(body)));
+        let encoded = to_canonical(&wire);
+        // After the array's head comes the header with a head of its own, and the body is last.
+        let header_at = 1 + head_length(header_bytes.len());
+        let header_at = header_at..header_at + header_bytes.len();
+        let body_at = Some(encoded.len() - body.len()..encoded.len());
+        Self(Arc::new(Parts { id, header, signature, encoded, header_at, body_at }))
     }
 
     /// Reads a record, checking size, canonical form and the rules that the header alone can
@@ -230,6 +241,15 @@ pub fn verify_batch(records: Vec<SignedRecord>) -> Vec<Result<VerifiedRecord, Ve
         .zip(verdicts)
         .map(|(record, verdict)| verdict.map(|()| VerifiedRecord(record.0)))
         .collect()
+}
+
+/// Signs many records, and verifies what came of it as any other batch.
+#[must_use]
+pub fn sign_batch(
+    records: Vec<UnsignedRecord>,
+    key: &SigningKey,
+) -> Vec<Result<VerifiedRecord, VerifyError>> {
+    verify_batch(records.into_iter().map(|record| record.sign(key)).collect())
 }
 
 fn bisect(records: &[SignedRecord], open: &[usize], verdicts: &mut [Result<(), VerifyError>]) {
@@ -356,6 +376,15 @@ impl VerifiedRecord {
     #[must_use]
     pub fn encode_without_body(&self) -> Vec<u8> {
         to_canonical(&RecordWire(Bytes::new(self.0.header_bytes()), self.0.signature, None))
+    }
+}
+
+/// Bytes of the head of a byte string in CBOR; the largest here has less than 64 KiB.
+fn head_length(length: usize) -> usize {
+    match length {
+        0..24 => 1,
+        24..0x100 => 2,
+        _ => 3,
     }
 }
 

@@ -3,7 +3,7 @@
 use ipld_core::ipld::Ipld;
 use ocm_record::{
     Body, Boot, Did, Draft, Kind, Malformed, MemoryId, RecordId, SALT_LEN, SignedRecord, SpaceId,
-    Time, from_canonical, limits, to_canonical,
+    Time, VerifyError, from_canonical, limits, to_canonical,
 };
 use proptest::prelude::*;
 
@@ -142,7 +142,10 @@ proptest! {
         prop_assert_eq!(read.id(), record.id());
         prop_assert_eq!(read.encode(), &bytes[..]);
         prop_assert_eq!(read.copy_hash(), record.copy_hash());
-        let read = read.verify().unwrap();
+        let (made, read) = (record.verify().unwrap(), read.verify().unwrap());
+        prop_assert_eq!(made.header(), read.header());
+        prop_assert_eq!(made.header_bytes(), read.header_bytes());
+        prop_assert_eq!((made.body_bytes(), made.signature()), (read.body_bytes(), read.signature()));
         let header = read.header();
         prop_assert_eq!(header.encode(), read.header_bytes());
         prop_assert_eq!(RecordId::of_header(draft.time, read.header_bytes()), read.id());
@@ -155,6 +158,16 @@ proptest! {
         prop_assert_eq!(header.author(), draft.author.unwrap_or(Did::Key(key(signer).public())));
         prop_assert_eq!(read.body_bytes(), Some(&body[..]));
         prop_assert_eq!(read.body(), Some(Ok(said)));
+    }
+
+    #[test]
+    fn an_id_is_known_before_its_record_is_signed(draft in any_draft(), said in any_body()) {
+        let unsigned = draft.clone().prepare(key(1).public(), said.encode()).unwrap();
+        let (id, space) = (unsigned.id(), unsigned.space());
+        let record = unsigned.clone().sign(&key(1));
+        prop_assert_eq!((record.id(), record.space()), (id, space));
+        prop_assert_eq!(record.encode(), draft.sign(&key(1), said.encode()).unwrap().encode());
+        prop_assert_eq!(unsigned.sign(&key(2)).verify().map(|_| ()), Err(VerifyError::Signature));
     }
 
     #[test]
