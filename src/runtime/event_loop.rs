@@ -39,8 +39,8 @@ pub(super) enum LoopError {
     /// A write failed.
     #[error("{0}")]
     Write(String),
-    /// Nothing can be verified any more.
-    #[error("the thread that verifies signatures has died; restart the node")]
+    /// Nothing can be signed or verified any more.
+    #[error("the thread that makes and verifies signatures has died; restart the node")]
     Verifier,
 }
 
@@ -204,7 +204,8 @@ impl EventLoop {
     fn carry_out_one(&mut self, output: Output) -> Result<(), LoopError> {
         match output {
             Output::Commit { batch, writes } => self.submit(Submitted::Core(batch), writes)?,
-            Output::Verify { job, records } => self.verifier.begin(job, records),
+            Output::Verify { job, records } => self.verifier.verify(job, records),
+            Output::Sign { job, key, records } => self.verifier.sign(job, key, records),
             Output::Reply { ticket, result } => {
                 if let Some(reply) = self.replies.remove(&ticket) {
                     // Whoever asked may have gone; the record is written all the same.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use ocm_discovery::PeerId;
 use ocm_node::{Command, Input, Node, Output, Reply, Settings};
-use ocm_record::{Did, SpaceId, verify_batch};
+use ocm_record::{Did, SpaceId, sign_batch, verify_batch};
 use ocm_space::Policy;
 use tokio::sync::mpsc;
 
@@ -148,6 +148,9 @@ fn carry_out(node: &mut Node, store: &Store, command: Command) -> anyhow::Result
                     inputs.push_back(Input::Verified { job, results: verify_batch(records) });
                 }
                 Output::Reply { result, .. } => return Ok(result?),
+                Output::Sign { job, key, records } => {
+                    inputs.push_back(Input::Verified { job, results: sign_batch(records, &key) });
+                }
                 // There is nobody to tell.
                 _ => {}
             }

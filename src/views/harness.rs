@@ -164,6 +164,10 @@ impl Loop {
                         let results = ocm_record::verify_batch(records);
                         inputs.push_back(Input::Verified { job, results });
                     }
+                    Output::Sign { job, key, records } => {
+                        let results = ocm_record::sign_batch(records, &key);
+                        inputs.push_back(Input::Verified { job, results });
+                    }
                     Output::Reply { ticket, result } => {
                         if let Some(reply) = self.waiting.remove(&ticket) {
                             let _ = reply.send(result);

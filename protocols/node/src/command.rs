@@ -1,8 +1,8 @@
 //! What the owner wants: records written here, which then pass the one door like any other.
 
 use ipld_core::ipld::Ipld;
-use ocm_record::{Draft, Kind, MemoryId, RecordId, SignedRecord, SpaceId, Time, VerifiedRecord};
-use ocm_space::{Genesis, Grant, Policy};
+use ocm_record::{Draft, Kind, MemoryId, RecordId, SignedRecord, SpaceId, Time, UnsignedRecord};
+use ocm_space::{Genesis, Policy};
 
 use crate::input::{Command, Ticket};
 use crate::limits;
@@ -10,7 +10,8 @@ use crate::node::{After, Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{CommandError, Reply};
 use crate::random;
-use crate::space::Space;
+use crate::signing::Wanted;
+use crate::space::OwnLog;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
@@ -24,10 +25,17 @@ impl Node {
         let result = match command {
             Command::CreateSpace { name, policy } => self.create_space(name, policy, store)?,
             Command::Join { space } => self.join(space),
-            Command::Grant { space, grant } => self.grant(space, &grant, store)?,
-            Command::Change { space, memory, deps, edits } => {
-                self.change(space, memory, deps, edits, store)?
+            Command::Grant { space, grant } => {
+                let content = grant.to_ipld();
+                return self.record(ticket, space, Kind::GRANT, (None, Vec::new()), content, store);
             }
+            Command::Change { space, memory, deps, edits } => {
+                return self.record(ticket, space, Kind::CHANGE, (memory, deps), edits, store);
+            }
+            Command::Begin { space, memories } => match self.begin(ticket, space, memories) {
+                Ok(()) => return Ok(()),
+                Err(error) => Err(error),
+            },
             Command::Sync { space } => self.compare_now(space).map(Reply::Sessions),
             Command::Import { records } => {
                 let bytes: usize = records.iter().map(Vec::len).sum();
@@ -79,13 +87,13 @@ impl Node {
             time,
         };
         let body = random::encode_body(&mut self.rng, Vec::new(), genesis.to_ipld());
-        let record = match self.sign(draft, body) {
+        let record = match draft.prepare(self.author.public(), body) {
             Ok(record) => record,
-            Err(error) => return Ok(Err(error)),
+            Err(error) => return Ok(Err(error.into())),
         };
         let space = record.space();
         self.add_space(space);
-        Ok(self.write(&record, store)?.map(|_| Reply::Space(space)))
+        Ok(self.write(record, store)?.map(|_| Reply::Space(space)))
     }
 
     fn join(&mut self, space: SpaceId) -> Result<Reply, CommandError> {
@@ -103,88 +111,81 @@ impl Node {
         Err(CommandError::Invalid(format!("a node replicates at most {} spaces", limits::SPACES)))
     }
 
-    fn grant(
-        &mut self,
-        space: SpaceId,
-        grant: &Grant,
-        store: &dyn Reader,
-    ) -> Result<Result<Reply, CommandError>, ReadError> {
-        let content = grant.to_ipld();
-        self.record(space, Kind::GRANT, None, Vec::new(), content, store)
-    }
-
-    fn change(
-        &mut self,
-        space: SpaceId,
-        memory: Option<MemoryId>,
-        deps: Vec<RecordId>,
-        edits: Ipld,
-        store: &dyn Reader,
-    ) -> Result<Result<Reply, CommandError>, ReadError> {
-        self.record(space, Kind::CHANGE, memory, deps, edits, store)
-    }
-
-    /// Writes a record into a space.
+    /// Writes a record into a space. Where others are being signed for it, it follows on the same
+    /// way, so that the log is written in its order.
     fn record(
         &mut self,
+        ticket: Ticket,
         space: SpaceId,
         kind: Kind,
-        memory: Option<MemoryId>,
-        deps: Vec<RecordId>,
+        (memory, deps): (Option<MemoryId>, Vec<RecordId>),
         content: Ipld,
         store: &dyn Reader,
-    ) -> Result<Result<Reply, CommandError>, ReadError> {
-        let draft = match self.draft(space, kind, memory, deps) {
-            Ok(draft) => draft,
-            Err(error) => return Ok(Err(error)),
+    ) -> Result<(), ReadError> {
+        let prepared = self.own_log(space).and_then(|log| {
+            let draft = self.draft(space, log, kind, memory, deps)?;
+            let body = random::encode_body(&mut self.rng, Vec::new(), content);
+            Ok(draft.prepare(self.author.public(), body)?)
+        });
+        let result = match prepared {
+            Ok(record) if self.is_signing(&space) => {
+                let wanted = Wanted::One(record.memory());
+                self.sign_elsewhere(ticket, space, wanted, vec![Ok(record)]);
+                return Ok(());
+            }
+            Ok(record) => self.write(record, store)?,
+            Err(error) => Err(error),
         };
-        let body = random::encode_body(&mut self.rng, Vec::new(), content);
-        match self.sign(draft, body) {
-            Ok(record) => self.write(&record, store),
-            Err(error) => Ok(Err(error)),
-        }
+        self.promise(After::Reply(ticket, result));
+        Ok(())
     }
 
-    fn draft(
+    /// Where this node's log in a space ends.
+    pub(crate) fn own_log(&self, id: SpaceId) -> Result<OwnLog, CommandError> {
+        let space = self.spaces.get(&id).ok_or(CommandError::UnknownSpace(id))?;
+        if space.state.genesis().is_none() {
+            return Err(CommandError::EmptySpace(id));
+        }
+        Ok(space.log)
+    }
+
+    /// The next record of this node's log in a space.
+    pub(crate) fn draft(
         &mut self,
         id: SpaceId,
+        log: OwnLog,
         kind: Kind,
         memory: Option<MemoryId>,
         deps: Vec<RecordId>,
     ) -> Result<Draft, CommandError> {
         let space = self.spaces.get(&id).ok_or(CommandError::UnknownSpace(id))?;
-        if space.state.genesis().is_none() {
-            return Err(CommandError::EmptySpace(id));
-        }
-        let (seq, prev) = space.next_place();
-        let named = deps.iter().chain(&prev).chain([&id.0]).map(RecordId::time).max();
+        let named = deps.iter().chain(&log.last).chain([&id.0]).map(RecordId::time).max();
         let time =
             self.clock.tick(named.unwrap_or_default(), self.now).ok_or(CommandError::EndOfTime)?;
         let auth = space
             .state
             .proof(&self.did, &self.author.public(), kind, time.millis())
             .ok_or(CommandError::NotPermitted { did: self.did, kind: kind.name() })?;
-        let boot = self.boot;
+        let (seq, prev, boot) = (log.seq + 1, log.last, self.boot);
         Ok(Draft { space: id, kind, memory, author: None, boot, seq, prev, deps, auth, time })
     }
 
-    fn sign(&self, draft: Draft, body: Vec<u8>) -> Result<VerifiedRecord, CommandError> {
-        let record = draft.sign(&self.author, body)?;
-        record.verify().map_err(|error| CommandError::NotAdmitted(error.to_string()))
-    }
-
-    /// Admits a record of our own.
+    /// Signs and admits a record of our own.
     fn write(
         &mut self,
-        record: &VerifiedRecord,
+        unsigned: UnsignedRecord,
         store: &dyn Reader,
     ) -> Result<Result<Reply, CommandError>, ReadError> {
+        let log = OwnLog::ending_with(&unsigned);
+        let record = match unsigned.sign(&self.author).verify() {
+            Ok(record) => record,
+            Err(error) => return Ok(Err(CommandError::NotAdmitted(error.to_string()))),
+        };
         let reply = Reply::Record { id: record.id(), memory: record.memory() };
-        Ok(match self.admit(record.clone(), Origin::Local, store)? {
+        let space = record.space();
+        Ok(match self.admit(record, Origin::Local, store)? {
             Verdict::Accept => {
-                self.spaces.entry(record.space()).and_modify(|space: &mut Space| {
-                    space.extend_log(record);
-                });
+                self.spaces.entry(space).and_modify(|space| space.log = log);
                 Ok(reply)
             }
             other => Err(CommandError::NotAdmitted(other.to_string())),

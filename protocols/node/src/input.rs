@@ -15,7 +15,7 @@ pub type ChannelId = u64;
 pub type MessageId = u64;
 /// Names a batch on its way to the disk. Chosen by the core.
 pub type BatchId = u64;
-/// Names a verification job. Chosen by the core.
+/// Names a job of signing or verifying. Chosen by the core.
 pub type JobId = u64;
 
 /// Something that happened.
@@ -68,7 +68,8 @@ pub enum Input {
     },
     /// A batch is durable.
     Committed(BatchId),
-    /// A verification job is done; one result per record, in their order.
+    /// A job of verifying, or of signing and verifying, is done; one result per record, in their
+    /// order.
     Verified {
         /// Which.
         job: JobId,
@@ -111,6 +112,15 @@ pub enum Command {
         deps: Vec<RecordId>,
         /// The edits, as `ocm-memory` encodes them.
         edits: Ipld,
+    },
+    /// Start many memories at once. Each becomes one, or fails alone; those that become one are
+    /// durable together. At most [`crate::limits::BEGUN_MEMORIES`], and
+    /// [`crate::limits::BEGUN_BYTES`] in all.
+    Begin {
+        /// In which space.
+        space: SpaceId,
+        /// For each its edits, as `ocm-memory` encodes them.
+        memories: Vec<Ipld>,
     },
     /// Take in records from a file, as from any other source.
     Import {

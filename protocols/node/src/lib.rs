@@ -37,6 +37,7 @@ mod recent;
 mod responder;
 mod session;
 pub mod sets;
+mod signing;
 mod snapshot;
 mod space;
 pub mod storage;
@@ -88,6 +89,11 @@ pub mod limits {
     pub const IMPORT_RECORDS: usize = 1024;
     /// Bytes of one import.
     pub const IMPORT_BYTES: usize = 8 * 1024 * 1024;
+    /// Memories that one command begins: as many as a page of a peer has records.
+    pub const BEGUN_MEMORIES: usize = 1000;
+    /// Bytes of the records that one command begins. With their keys they must stay within what a
+    /// store takes at once (16 MiB).
+    pub const BEGUN_BYTES: usize = 8 * 1024 * 1024;
     /// Spaces that one node replicates.
     pub const SPACES: usize = 256;
 

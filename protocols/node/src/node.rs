@@ -18,6 +18,7 @@ use crate::output::{CommandError, Event, Output, Reply};
 use crate::peer::{Peer, RunNumber};
 use crate::random;
 use crate::recent::Recent;
+use crate::signing::Signing;
 use crate::snapshot::{PeerSnapshot, RefusalEntry, Snapshot, SpaceSnapshot};
 use crate::space::Space;
 use crate::storage::{Batch, ReadError, Reader};
@@ -87,6 +88,7 @@ pub struct Node {
 
     pub(crate) asked: BTreeMap<RequestId, Asked>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
+    pub(crate) signing: BTreeMap<JobId, Signing>,
     batches: BTreeMap<BatchId, InFlight>,
     next_id: u64,
 
@@ -205,6 +207,7 @@ impl Node {
             admissions: BTreeMap::new(),
             asked: BTreeMap::new(),
             jobs: BTreeMap::new(),
+            signing: BTreeMap::new(),
             batches: BTreeMap::new(),
             next_id: 0,
             batch: Batch::default(),
@@ -268,7 +271,10 @@ impl Node {
                 self.gossip(peer, message, space, &bytes, store)?;
             }
             Input::Committed(batch) => self.committed(batch, store)?,
-            Input::Verified { job, results } => self.verified(job, results, store)?,
+            Input::Verified { job, results } => match self.signing.remove(&job) {
+                Some(signing) => self.signed(signing, results, store)?,
+                None => self.verified(job, results, store)?,
+            },
             Input::Tick => {}
         }
         self.run_due();

@@ -3,7 +3,10 @@
 use std::borrow::Cow;
 
 use ocm_discovery::PeerId;
-use ocm_record::{Did, Kind, Malformed, MemoryId, RecordId, SignedRecord, SpaceId, Time};
+use ocm_record::{
+    Did, Kind, Malformed, MemoryId, RecordId, SignedRecord, SigningKey, SpaceId, Time,
+    UnsignedRecord,
+};
 
 use crate::input::{BatchId, ChannelId, JobId, MessageId, RequestId, Ticket};
 use crate::storage::Batch;
@@ -26,6 +29,17 @@ pub enum Output {
         job: JobId,
         /// The records.
         records: Vec<SignedRecord>,
+    },
+    /// Sign records of our own with this key and verify them ([`ocm_record::sign_batch`]), away
+    /// from the loop, and say [`crate::Input::Verified`]: of several such jobs in the order in
+    /// which they came out, since each goes on where the log ended in the one before.
+    Sign {
+        /// Names it.
+        job: JobId,
+        /// The key.
+        key: SigningKey,
+        /// The records.
+        records: Vec<UnsignedRecord>,
     },
     /// Answer a command.
     Reply {
@@ -101,6 +115,8 @@ pub enum Reply {
         /// The memory it belongs to.
         memory: Option<MemoryId>,
     },
+    /// What became of memories that were to be begun, in their order.
+    Begun(Vec<Result<MemoryId, CommandError>>),
     /// The verdicts on imported records, in their order.
     Imported(Vec<Verdict>),
     /// How many sessions were begun.

@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ocm_record::{Did, Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, Time, VerifiedRecord};
+use ocm_record::{
+    Did, Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, Time, UnsignedRecord, VerifiedRecord,
+};
 use ocm_space::{Access, Denial, Refusal, SpaceState};
 use ocm_sync::{OrderedSet as _, Parity};
 
@@ -26,11 +28,18 @@ pub(crate) enum Stored {
     Unreadable,
 }
 
-/// Where this node's own log in a space ends.
+/// Where this node's own log in a space ends, with what is being signed.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OwnLog {
     pub(crate) seq: u64,
     pub(crate) last: Option<RecordId>,
+}
+
+impl OwnLog {
+    /// Where it ends with this record.
+    pub(crate) fn ending_with(record: &UnsignedRecord) -> Self {
+        Self { seq: record.header().seq, last: Some(record.id()) }
+    }
 }
 
 /// One space.
@@ -55,6 +64,8 @@ pub(crate) struct Space {
     extended: BTreeSet<Place>,
     /// Whether the batch at hand has records of this space.
     changed: bool,
+    /// Jobs under way that sign records of our own for this space.
+    pub(crate) signing: usize,
 }
 
 /// Records read at once while a space is opened.
@@ -76,6 +87,7 @@ impl Space {
             pending_places: BTreeMap::new(),
             extended: BTreeSet::new(),
             changed: false,
+            signing: 0,
         }
     }
 
@@ -426,16 +438,6 @@ impl Space {
         let authority = self.stored(Set::Authority, store)?.last()?;
         let content = self.stored(Set::Content, store)?.last()?;
         Ok(authority.max(content).map(|id| id.time()))
-    }
-
-    /// The boot's next place in this node's own log.
-    pub(crate) fn next_place(&self) -> (u64, Option<RecordId>) {
-        (self.log.seq + 1, self.log.last)
-    }
-
-    /// Takes note of a record written here.
-    pub(crate) fn extend_log(&mut self, record: &VerifiedRecord) {
-        self.log = OwnLog { seq: record.header().seq, last: Some(record.id()) };
     }
 }
 

@@ -79,6 +79,9 @@ impl Rig {
             match output {
                 Output::Commit { batch, writes } => self.disk.submit(batch, writes),
                 Output::Verify { job, records } => self.jobs.push((job, records)),
+                Output::Sign { job, key, records } => {
+                    self.jobs.push((job, records.into_iter().map(|r| r.sign(&key)).collect()));
+                }
                 Output::Send { peer, request, bytes } => self.sent.push((peer, request, bytes)),
                 Output::Respond { channel, bytes } => self.answered.push((channel, bytes)),
                 Output::Judge { gossip, .. } => self.judged.push(gossip),

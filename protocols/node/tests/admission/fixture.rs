@@ -11,7 +11,7 @@ use ocm_node::{
 };
 use ocm_record::{
     Body, Boot, Did, Draft, Kind, MemoryId, RecordId, SALT_LEN, Set, SignedRecord, SigningKey,
-    SpaceId, Time, VerifiedRecord, to_canonical, verify_batch,
+    SpaceId, Time, VerifiedRecord, sign_batch, to_canonical, verify_batch,
 };
 use ocm_space::{Access, Genesis, Grant, Policy, Role};
 use ocm_sync::{Hello, PushVerdict, Request, Response, SpaceTag, space_tag};
@@ -153,6 +153,10 @@ impl Host {
                     }
                     Output::Verify { job, records } => {
                         let results = verify_batch(records);
+                        open.push_back(Input::Verified { job, results });
+                    }
+                    Output::Sign { job, key, records } => {
+                        let results = sign_batch(records, &key);
                         open.push_back(Input::Verified { job, results });
                     }
                     other => seen.push(other),

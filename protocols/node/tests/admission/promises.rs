@@ -2,9 +2,13 @@
 
 use std::collections::VecDeque;
 
+use ocm_node::layout;
 use ocm_node::storage::Batch;
-use ocm_node::{BatchId, Command, Event, GossipVerdict, Input, Output, Verdict};
-use ocm_record::{SpaceId, verify_batch};
+use ocm_node::view::read_verified;
+use ocm_node::{
+    BatchId, Command, CommandError, Event, GossipVerdict, Input, Output, Reply, Verdict, limits,
+};
+use ocm_record::{MemoryId, Set, SpaceId, sign_batch, verify_batch};
 use ocm_sync::{PushVerdict, Request, Response};
 
 use crate::fixture::*;
@@ -111,6 +115,79 @@ fn the_answer_on_a_duplicate_waits_for_the_first() {
     // Another batch acknowledged twice, or one that never was, says nothing again.
     assert!(host.tell_slowly(Input::Committed(name)).is_empty());
     assert!(host.tell_slowly(Input::Committed(1_000_000)).is_empty());
+}
+
+/// The one job of signing among these.
+fn job(out: Vec<Output>) -> Option<Input> {
+    out.into_iter().find_map(|out| match out {
+        Output::Sign { job, key, records } => {
+            Some(Input::Verified { job, results: sign_batch(records, &key) })
+        }
+        _ => None,
+    })
+}
+
+#[test]
+fn what_follows_a_batch_that_is_being_signed_comes_after_it() {
+    let scribe = Scribe::new(CLOSED);
+    let (space, mut host) = (scribe.space, scribe.host(OWNER));
+    let memories = vec![title("a"), title(&"x".repeat(61 * 1024)), title("b")];
+    let command = Command::Begin { space, memories };
+    let first = job(host.tell_slowly(Input::Command { ticket: 1, command })).unwrap();
+    let out = host.tell_slowly(Input::Command { ticket: 2, command: change(space) });
+    assert!(!tells(&out) && !out.iter().any(|out| matches!(out, Output::Commit { .. })));
+    let second = job(out).unwrap();
+
+    let mut replies = Vec::new();
+    for input in [first, second] {
+        let (mut batches, out) = commits(host.tell_slowly(input));
+        assert_eq!((batches.len(), tells(&out)), (1, false), "one commit for each");
+        for out in commit(&mut host, batches.remove(0)) {
+            if let Output::Reply { ticket, result } = out {
+                replies.push((ticket, result.unwrap()));
+            }
+        }
+    }
+    let [(1, Reply::Begun(begun)), (2, Reply::Record { id, memory })] = &replies[..] else {
+        panic!("{replies:?}")
+    };
+    let [Ok(a), Err(CommandError::Malformed(_)), Ok(b)] = begun[..] else { panic!("{begun:?}") };
+    assert_eq!(*memory, Some(MemoryId(*id)));
+    let log: Vec<_> = [a.0, b.0, *id]
+        .iter()
+        .map(|id| {
+            let at = layout::record(host.space(space).number, Set::Content, id);
+            let record = read_verified(&host.disk.0[&at], id).unwrap();
+            (record.header().seq, record.header().prev)
+        })
+        .collect();
+    assert_eq!(log[1..], [(log[0].0 + 1, Some(a.0)), (log[0].0 + 2, Some(b.0))]);
+
+    // Nothing is being signed: a record is signed at once, and goes on in the log.
+    let (batches, out) =
+        commits(host.tell_slowly(Input::Command { ticket: 3, command: change(space) }));
+    assert_eq!((batches.len(), job(out).is_none()), (1, true));
+}
+
+#[test]
+fn a_batch_past_a_limit_or_without_a_right_begins_nothing() {
+    let scribe = Scribe::new(CLOSED);
+    let (space, mut host) = (scribe.space, scribe.host(OWNER));
+    let begin = |memories| Command::Begin { space, memories };
+    assert_eq!(host.command(begin(Vec::new())), Ok(Reply::Begun(Vec::new())));
+    let many = vec![title("x"); limits::BEGUN_MEMORIES + 1];
+    let large = vec![title(&"x".repeat(60_000)); limits::BEGUN_BYTES / 60_000 + 1];
+    for memories in [many, large] {
+        assert!(matches!(host.command(begin(memories)), Err(CommandError::Invalid(_))));
+    }
+    let mut stranger = scribe.host(OWNER + 1);
+    let refused = stranger.command(begin(vec![title("x")]));
+    assert!(matches!(refused, Err(CommandError::NotPermitted { .. })), "{refused:?}");
+    assert_eq!(host.space(space).tallies.memories, 0);
+    let all = vec![title("x"); limits::BEGUN_MEMORIES];
+    let Ok(Reply::Begun(begun)) = host.command(begin(all)) else { panic!() };
+    assert!(begun.iter().all(Result::is_ok));
+    assert_eq!(host.space(space).tallies.memories, limits::BEGUN_MEMORIES as u64);
 }
 
 #[test]

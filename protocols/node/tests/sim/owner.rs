@@ -48,6 +48,19 @@ impl World {
                     self.write(at, space, memory);
                 }
             }
+            Act::Begin { at, space } => {
+                if let Some(id) = self.spaces[space] {
+                    let count = 1 + self.dice.below(8);
+                    let one = |_| encode_edits(&forge::edits(&mut self.dice, true));
+                    let memories = (0..count).map(one).collect();
+                    self.command(at, Command::Begin { space: id, memories }, Wish::Begin(id));
+                }
+                // Something written meanwhile follows.
+                if self.dice.percent(50) {
+                    let memory = self.any_memory(at, space);
+                    self.write(at, space, memory);
+                }
+            }
             Act::Large { at, space } => {
                 let value = Ipld::Bytes(vec![7; 45_000]);
                 let edit = Edit::Set { path: Path::key("data"), value };
@@ -208,6 +221,11 @@ impl World {
                 assert!(memory.is_some());
                 assert!(!outside || self.spaces[FREE] == Some(space), "who is no member may write");
                 check::promise(&mut self.sites[at], space, id);
+            }
+            (Wish::Begin(space), Ok(Reply::Begun(memories))) => {
+                for memory in memories {
+                    check::promise(&mut self.sites[at], space, memory.unwrap().0);
+                }
             }
             (Wish::Import(names), Ok(Reply::Imported(verdicts))) => {
                 assert_eq!(names.len(), verdicts.len());

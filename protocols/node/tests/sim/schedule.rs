@@ -22,6 +22,7 @@ pub(crate) enum Act {
     Write { at: usize, space: usize },
     Edit { at: usize, space: usize },
     Burst { at: usize, space: usize },
+    Begin { at: usize, space: usize },
     Large { at: usize, space: usize },
     Import { at: usize, from: usize, space: usize },
     Sync { at: usize },
@@ -149,7 +150,8 @@ fn draw_acts(dice: &mut Dice, nodes: usize, chaos: u64) -> Vec<(u64, Act)> {
             1 => Act::Large { at, space },
             2 => Act::Import { at, from: dice.below(nodes), space },
             3 => Act::Sync { at },
-            4..=14 => Act::Write { at, space },
+            4 | 5 => Act::Begin { at, space },
+            6..=14 => Act::Write { at, space },
             _ => Act::Edit { at, space },
         };
         acts.push((dice.between((300, chaos)), act));

@@ -24,6 +24,7 @@ pub(crate) enum Wish {
     Join(SpaceId),
     Grant(SpaceId),
     Change(SpaceId),
+    Begin(SpaceId),
     Import(Vec<(SpaceId, RecordId)>),
     Sync,
 }
@@ -49,6 +50,8 @@ pub(crate) struct Site {
     pub(crate) channels: BTreeMap<ChannelId, Channel>,
     pub(crate) asked: BTreeMap<RequestId, usize>,
     pub(crate) wishes: BTreeMap<Ticket, Wish>,
+    /// When the last of the records that are being signed will be.
+    pub(crate) signed: u64,
     /// What the owner or a peer was promised to be durable.
     pub(crate) promised: BTreeSet<(SpaceId, RecordId)>,
     /// Content in the order it became durable, over all lives.
@@ -80,6 +83,7 @@ impl Site {
             channels: BTreeMap::new(),
             asked: BTreeMap::new(),
             wishes: BTreeMap::new(),
+            signed: 0,
             promised: BTreeSet::new(),
             arrived: Vec::new(),
         }
@@ -102,5 +106,6 @@ impl Site {
         self.channels.clear();
         self.asked.clear();
         self.wishes.clear();
+        self.signed = 0;
     }
 }

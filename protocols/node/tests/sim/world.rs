@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use ocm_discovery::PeerId;
 use ocm_node::{BatchId, Event as Told, Input, JobId, Node, Output, RequestId, Settings};
-use ocm_record::{SpaceId, VerifiedRecord, VerifyError, verify_batch};
+use ocm_record::{SpaceId, VerifiedRecord, VerifyError, sign_batch, verify_batch};
 
 use crate::check;
 use crate::dice::Dice;
@@ -338,6 +338,15 @@ impl World {
                 let after = self.dice.between(self.plan.verify);
                 let life = self.sites[at].life;
                 let results = verify_batch(records);
+                self.plan_in(after, Happening::Verified { at, life, job, results });
+            }
+            Output::Sign { job, key, records } => {
+                // In their order, however long each takes.
+                let signed = self.now + self.dice.between(self.plan.verify);
+                let at_earliest = self.sites[at].signed;
+                self.sites[at].signed = at_earliest.max(signed);
+                let (after, life) = (self.sites[at].signed - self.now, self.sites[at].life);
+                let results = sign_batch(records, &key);
                 self.plan_in(after, Happening::Verified { at, life, job, results });
             }
             Output::Reply { ticket, result } => self.take_reply(at, ticket, result),
