@@ -8,6 +8,7 @@
 //! Routes are grouped by noun, one file each. They read the node through [`Handle`] and
 //! [`Views`] only.
 
+mod batch;
 mod body;
 mod events;
 mod guard;
@@ -46,6 +47,10 @@ use crate::views::Views;
 pub mod limits {
     /// Bytes of a request's body: 1 MiB, more than the largest record and a JSON form of it.
     pub const BODY_BYTES: usize = 1024 * 1024;
+    /// Bytes of the body of a batch: 6 MiB, of which its records make 8 MiB at most.
+    pub const BATCH_BYTES: usize = 6 * 1024 * 1024;
+    /// Batches that are read or carried out at once; more wait for their turn.
+    pub const BATCHES: usize = 4;
     /// Requests that are answered at once; past it a request is told to come again.
     pub const REQUESTS: usize = 256;
     /// Listeners to the live feed at once.
@@ -77,6 +82,10 @@ pub struct ApiConfig {
     pub default_space: Option<SpaceId>,
     /// The version of this program.
     pub version: String,
+    /// Memories that one batch begins, at most.
+    pub batch_memories: usize,
+    /// How long a batch may take.
+    pub batch_timeout: Duration,
     /// Multiaddrs at which others reach this node, for invitations. Without any, those it
     /// listens on.
     pub addresses: Vec<String>,
@@ -98,6 +107,7 @@ struct Parts {
     metrics: Metrics,
     requests: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
+    batches: Arc<Semaphore>,
     stopping: watch::Sender<bool>,
 }
 
@@ -144,6 +154,7 @@ impl Api {
             metrics,
             requests: Arc::new(Semaphore::new(limits::REQUESTS)),
             listeners: Arc::new(Semaphore::new(limits::LISTENERS)),
+            batches: Arc::new(Semaphore::new(limits::BATCHES)),
             stopping: watch::Sender::new(false),
         }))
     }
@@ -166,6 +177,10 @@ impl Api {
             .route("/spaces/{id}/parity", get(parity::of_space))
             .route("/memories", get(listing::list).post(memories::create))
             .route("/memories/count", get(listing::count))
+            .route(
+                "/memories:batch",
+                post(batch::create).layer(DefaultBodyLimit::max(limits::BATCH_BYTES)),
+            )
             .route("/memories/{id}", get(memories::show).patch(memories::patch))
             .route("/memories/{id}/history", get(memories::history))
             .route("/memories/{id}/conflicts", get(memories::conflicts).post(memories::take))

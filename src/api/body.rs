@@ -45,7 +45,7 @@ fn too_large() -> Problem {
     )
 }
 
-fn refuse(rejection: &JsonRejection) -> Problem {
+pub(super) fn refuse(rejection: &JsonRejection) -> Problem {
     if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
         return too_large();
     }

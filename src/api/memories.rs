@@ -76,18 +76,23 @@ pub(super) struct New {
     content: Value,
 }
 
-pub(super) async fn create(
-    State(api): State<Api>,
-    Input(New { space, content }): Input<New>,
-) -> Result<(StatusCode, Json<Memory>), Problem> {
-    let space = match space {
-        Some(space) => api.0.views.resolve_space(&space).await?,
+/// The space of a new memory: the one that is named, else the default.
+pub(super) async fn space_for(api: &Api, named: Option<&str>) -> Result<SpaceId, Problem> {
+    match named {
+        Some(space) => Ok(api.0.views.resolve_space(space).await?),
         None => api.0.config.default_space.ok_or_else(|| {
             Problem::bad(
                 "no space is named, and none is the default: name one, or set space.default",
             )
-        })?,
-    };
+        }),
+    }
+}
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    Input(New { space, content }): Input<New>,
+) -> Result<(StatusCode, Json<Memory>), Problem> {
+    let space = space_for(&api, space.as_deref()).await?;
     let place = api.0.views.create(space, content).await?;
     Ok((StatusCode::CREATED, Json(api.0.views.read(place).await?.into())))
 }

@@ -134,10 +134,14 @@ impl Problem {
         self.more.insert(key.to_owned(), value);
         self
     }
-}
 
-impl IntoResponse for Problem {
-    fn into_response(self) -> Response {
+    /// Whether it says something of the node, not of what was asked.
+    pub(super) fn is_of_node(&self) -> bool {
+        matches!(self.reason, Reason::Unavailable | Reason::Stopping | Reason::Internal)
+    }
+
+    /// The problem as JSON.
+    pub(super) fn into_json(self) -> Value {
         let mut body = Map::from_iter([
             ("type".to_owned(), json!(format!("urn:ocm:{}", self.reason.name()))),
             ("title".to_owned(), json!(self.reason.title())),
@@ -145,10 +149,17 @@ impl IntoResponse for Problem {
             ("detail".to_owned(), json!(self.detail)),
         ]);
         body.extend(self.more);
-        let mut response = (self.status, Value::Object(body).to_string()).into_response();
+        Value::Object(body)
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let mut response = (status, self.into_json().to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if self.status == StatusCode::UNAUTHORIZED {
+        if status == StatusCode::UNAUTHORIZED {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         response

@@ -1,6 +1,7 @@
 //! Every route through the real router, over the core itself.
 
 mod access;
+mod batch;
 mod feed;
 mod memories;
 mod node;
@@ -41,6 +42,8 @@ impl Server {
             store: dir.path().join("db"),
             default_space,
             version: "0.1.0".into(),
+            batch_memories: 5,
+            batch_timeout: Duration::from_secs(30),
             addresses: Vec::new(),
             started_ms: now() - 5000,
         };

@@ -169,6 +169,19 @@ settings! {
         /// The token that requests carry. Without one, the node writes its own into the data
         /// directory, with mode 600.
         token: Option<Token> { env: "OCM_API_TOKEN", preset: Preset::Unset, secret: true, }
+        /// Memories that one batch begins: as many as `POST /v1/memories:batch` takes, and as
+        /// `ocm import` sends at once. A larger batch costs fewer flushes, and the others who write
+        /// wait longer for it.
+        batch_memories: u32 {
+            env: "OCM_API_BATCH_MEMORIES", preset: Preset::Text("500"),
+            limit: Limit::Range(1, 1000), unit: "memories",
+        }
+        /// How long a batch may take until it is answered. What was not answered in time may be
+        /// written all the same.
+        batch_timeout_seconds: u32 {
+            env: "OCM_API_BATCH_TIMEOUT_SECONDS", preset: Preset::Text("30"),
+            limit: Limit::Range(1, 60), unit: "seconds",
+        }
     }
 
     /// Where commands work when they name no space.

@@ -255,6 +255,8 @@ fn api_config(config: &Config, name: &str, token: Token, listen: SocketAddr) -> 
         store: config.database.path.clone(),
         default_space: config.space.default,
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        batch_memories: config.api.batch_memories as usize,
+        batch_timeout: Duration::from_secs(u64::from(config.api.batch_timeout_seconds)),
         addresses: config.network.external_addresses.iter().map(ToString::to_string).collect(),
         started_ms: now_ms(),
     }
@@ -398,6 +400,14 @@ mod tests {
         assert_ne!(network(&[]).limits.peers_per_address, 3);
         let few = network(&[("OCM_NETWORK_MAX_PEERS_PER_ADDRESS", "3")]);
         assert_eq!(few.limits.peers_per_address, 3);
+        let timeout = |variables: &[_]| {
+            let dir = tempfile::tempdir().unwrap();
+            let token = Token::load_or_create(dir.path()).unwrap();
+            let config = config(variables);
+            api_config(&config, "mill", token, config.api.listen).batch_timeout.as_secs()
+        };
+        assert_ne!(timeout(&[]), 5);
+        assert_eq!(timeout(&[("OCM_API_BATCH_TIMEOUT_SECONDS", "5")]), 5);
         assert!(network(&[]).mdns && !network(&[("OCM_NETWORK_MDNS", "off")]).mdns);
         let hosts = |variables: &[_]| network(variables).beacon.unwrap().hosts;
         assert!(hosts(&[]).is_empty());

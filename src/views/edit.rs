@@ -1,5 +1,6 @@
 //! Edits: from content or a patch to a record that the core writes.
 
+use ipld_core::ipld::Ipld;
 use ocm_memory::{Document, Edit, PatchError, TakeError, create_edits, encode_edits};
 use ocm_node::storage::Reader;
 use ocm_node::{Command, Reply};
@@ -27,6 +28,42 @@ impl Views {
             .await?;
         let record = self.write(space, None, Change { deps: Vec::new(), edits }).await?;
         Ok(MemoryPlace { space, number, memory: MemoryId(record) })
+    }
+
+    /// Starts many memories at once, with these contents. Each becomes one, or fails alone; those
+    /// that become one are durable when this returns, by one flush.
+    ///
+    /// # Errors
+    /// As [`Self::create`], for all of them.
+    pub async fn create_many(
+        &self,
+        space: SpaceId,
+        contents: Vec<Value>,
+    ) -> Result<Vec<Result<MemoryId, ViewError>>, ViewError> {
+        let prepared = self
+            .off_thread(move |store| {
+                number_of(store, space)?;
+                let fitting = |content: Value| fitting(&create_edits(&content)?);
+                Ok(contents.into_iter().map(fitting).collect::<Vec<_>>())
+            })
+            .await?;
+        let mut memories = Vec::with_capacity(prepared.len());
+        let mut results = Vec::with_capacity(prepared.len());
+        for edits in prepared {
+            results.push(edits.map(|edits| memories.push(edits)));
+        }
+        let begun = match self.handle().command(Command::Begin { space, memories }).await?? {
+            Reply::Begun(begun) => begun,
+            other => {
+                return Err(ViewError::Aborted(format!("a batch was answered with {other:?}")));
+            }
+        };
+        let mut begun = begun.into_iter();
+        let missing = || ViewError::Aborted("a batch was answered in part".to_owned());
+        Ok(results
+            .into_iter()
+            .map(|fits| fits.and_then(|()| Ok(begun.next().ok_or_else(missing)??)))
+            .collect())
     }
 
     /// Applies a JSON merge patch (RFC 7396) to a memory. Returns the record that was written;
@@ -82,18 +119,22 @@ impl Views {
         memory: Option<MemoryId>,
         Change { deps, edits }: Change,
     ) -> Result<RecordId, ViewError> {
-        let edits = encode_edits(&edits);
-        let body = Body { salt: [0; SALT_LEN], lineage: Vec::new(), content: edits };
-        let (size, limit) = (body.encode().len(), ocm_record::limits::BODY_BYTES);
-        if size > limit {
-            return Err(ViewError::TooLarge { size, limit });
-        }
-        let edits = body.content;
+        let edits = fitting(&edits)?;
         match self.handle().command(Command::Change { space, memory, deps, edits }).await?? {
             Reply::Record { id, .. } => Ok(id),
             other => Err(ViewError::Aborted(format!("a change was answered with {other:?}"))),
         }
     }
+}
+
+/// Edits as they stand in a record, if they fit into one.
+fn fitting(edits: &[Edit]) -> Result<Ipld, ViewError> {
+    let body = Body { salt: [0; SALT_LEN], lineage: Vec::new(), content: encode_edits(edits) };
+    let (size, limit) = (body.encode().len(), ocm_record::limits::BODY_BYTES);
+    if size > limit {
+        return Err(ViewError::TooLarge { size, limit });
+    }
+    Ok(body.content)
 }
 
 fn plan(

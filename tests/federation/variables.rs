@@ -14,13 +14,14 @@ use tempfile::TempDir;
 use crate::process::{Client, Process};
 
 /// What handing on shows: caches, limits, pauses and what would speak to the network around.
-const ELSEWHERE: [&str; 6] = [
+const ELSEWHERE: [&str; 7] = [
     "OCM_DATABASE_CACHE_MIB",
     "OCM_NETWORK_MDNS",
     "OCM_NETWORK_BEACON_HOSTS",
     "OCM_NETWORK_MAX_PEERS",
     "OCM_NETWORK_MAX_PEERS_PER_ADDRESS",
     "OCM_NETWORK_SYNC_INTERVAL_SECONDS",
+    "OCM_API_BATCH_TIMEOUT_SECONDS",
 ];
 
 /// A running node, and what was seen of it.
@@ -115,6 +116,10 @@ const CASES: &[Case] = &[
             .unwrap()
             .0
             == 200
+    }),
+    case("OCM_API_BATCH_MEMORIES", "1", |seen, _, _| {
+        let two = serde_json::json!({"items": [{}, {}]});
+        seen.client.ask("POST", "/v1/memories:batch", Some(&two)).unwrap().0 == 413
     }),
     case("OCM_SPACE_DEFAULT", SPACE, |seen, _, _| seen.status["default_space"] == SPACE),
     case("OCM_LOG_LEVEL", "info", |seen, _, _| seen.said.contains("INFO")),

@@ -57,6 +57,8 @@ const VARIABLES: &[Row] = &[
     ("OCM_API_TOKEN", "a-token-of-20-chars.", |c| {
         c.api.token.as_ref().is_some_and(|t| t.reveal() == "a-token-of-20-chars.")
     }),
+    ("OCM_API_BATCH_MEMORIES", "50", |c| c.api.batch_memories == 50),
+    ("OCM_API_BATCH_TIMEOUT_SECONDS", "5", |c| c.api.batch_timeout_seconds == 5),
     ("OCM_SPACE_DEFAULT", SPACE, |c| c.space.default.is_some_and(|s| s.to_string() == SPACE)),
     ("OCM_LOG_LEVEL", "DEBUG", |c| c.logging.level == Level::Debug),
     ("OCM_LOG_FORMAT", "json", |c| c.logging.format == LogFormat::Json),
