@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod exit;
+mod import;
 mod memory;
 mod output;
 mod peer;
@@ -119,6 +120,21 @@ enum Configured {
     /// Memories: write, read, edit and check them
     #[command(subcommand)]
     Memory(memory::Memory),
+    /// Write many memories at once, from a file of JSON lines
+    #[command(after_help = "\
+Each line is the content of one memory, a JSON object; or {\"space\": ID, \"content\": {…}}, which is \
+taken apart when it has nothing else in it. Empty lines are left out.
+
+Lines are sent in batches (api.batch_memories), each made durable by one flush and acknowledged \
+line by line. A line that cannot be written is named, and does not stop the others; the command then \
+exits 1. What is cut short says with which line to go on: --from. The batch that was under way may \
+be written or not, whole.
+
+Examples:
+  ocm import visits.jsonl
+  jq -c '.[]' visits.json | ocm import - --space v0m3f1q2 --json > written.jsonl
+  ocm import visits.jsonl --from 5001")]
+    Import(import::Import),
     /// Spaces: what is shared together, and with whom
     #[command(subcommand)]
     Space(space::Space),
@@ -299,6 +315,7 @@ fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Resu
             return Ok(Exit::Done);
         }
         Configured::Events { space } => return sync::events(space.as_deref(), &mut context),
+        Configured::Import(what) => return import::run(what, context),
         Configured::Init => status::init(&context.loaded)?,
         Configured::Identity(status::Identity::Show) => status::identity(&context.loaded)?,
         Configured::Health { ready } => status::health(&context, ready)?,

@@ -1,6 +1,7 @@
 //! Whole command lines against a small server that answers as the API does.
 
 mod failure;
+mod import;
 mod memory;
 mod node;
 mod server;

@@ -1,0 +1,127 @@
+//! Importing many memories.
+
+use serde_json::{Value as Json, json};
+
+use super::server::{Reply, Server};
+use super::{MEMORY, Person, Ran, SPACE, problem};
+use crate::cli::Exit;
+
+const ROUTE: &str = "POST /v1/memories:batch";
+
+/// An answer to so many items; those at these places failed.
+fn answer(count: usize, failed: &[usize]) -> Reply {
+    let item = |index: usize| {
+        if failed.contains(&index) {
+            let error = json!({"type": "urn:ocm:too-large", "title": "Too large", "status": 413,
+                "detail": "the change is too large"});
+            json!({"index": index, "error": error})
+        } else {
+            json!({"index": index, "id": MEMORY, "memory": MEMORY})
+        }
+    };
+    let items: Vec<Json> = (0..count).map(item).collect();
+    let written = count - failed.len();
+    Reply::json(200, json!({"items": items, "written": written, "failed": failed.len()}))
+}
+
+fn import(server: &Server, person: &Person, more: &[&str], input: &str) -> Ran {
+    let address = server.address();
+    let args = [&["--api", &address, "import", "-"], more].concat();
+    person.run_with(&args, input.as_bytes())
+}
+
+fn lines(ran: &Ran) -> Vec<Json> {
+    ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn lines_are_sent_in_batches_and_bad_ones_named() {
+    let server =
+        Server::new([(ROUTE, answer(2, &[])), (ROUTE, answer(1, &[0])), (ROUTE, answer(1, &[]))]);
+    let person = Person::new().set("OCM_API_BATCH_MEMORIES", "2").set("OCM_SPACE_DEFAULT", SPACE);
+    let input = "{\"title\": \"a\"}\n\n  \n{\"space\": \"v123\", \"content\": {\"title\": \"b\"}}\r\n\
+                 {\"content\": \"a text\"}\n[1]\n{\"content\": {}, \"more\": 1}";
+    let ran = import(&server, &person, &[], input);
+    assert_eq!(ran.exit, Exit::Failed, "{ran:?}");
+    assert_eq!(ran.out, "3 memories written, 2 lines failed\n");
+    assert_eq!(ran.errors, "line 5: the change is too large\nline 6: it is no JSON object\n");
+    let sent: Vec<Json> = server.requests().iter().map(|request| request.json()).collect();
+    assert_eq!(
+        sent,
+        [
+            json!({"space": SPACE, "items": [
+                {"content": {"title": "a"}},
+                {"space": "v123", "content": {"title": "b"}},
+            ]}),
+            json!({"space": SPACE, "items": [{"content": {"content": "a text"}}]}),
+            json!({"space": SPACE, "items": [{"content": {"content": {}, "more": 1}}]}),
+        ]
+    );
+}
+
+#[test]
+fn programs_hear_of_each_line() {
+    let server = Server::new([(ROUTE, answer(2, &[1]))]);
+    let ran = import(&server, &Person::new(), &["--json"], "{}\n{\n{}\n");
+    assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Failed, ""));
+    let lines = lines(&ran);
+    assert_eq!(lines.len(), 4);
+    assert_eq!(lines[0], json!({"line": 1, "id": MEMORY, "memory": MEMORY}));
+    assert_eq!(
+        (&lines[1]["line"], &lines[1]["error"]["type"]),
+        (&json!(2), &json!("urn:ocm:bad-request"))
+    );
+    assert_eq!((&lines[2]["line"], &lines[2]["error"]["status"]), (&json!(3), &json!(413)));
+    assert_eq!(lines[3], json!({"written": 1, "failed": 2, "last_line": 3}));
+    // No space is named: each line may name its own, and the node has a default.
+    assert_eq!(server.requests()[0].json().get("space"), None);
+}
+
+#[test]
+fn what_is_cut_short_says_where_to_go_on() {
+    let replies =
+        [(ROUTE, answer(2, &[])), (ROUTE, problem("stopping", 503, "the node is stopping"))];
+    let server = Server::new(replies);
+    let person = Person::new().set("OCM_API_BATCH_MEMORIES", "2");
+    let ran = import(&server, &person, &[], &"{}\n".repeat(6));
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unreachable, ""));
+    assert!(
+        ran.errors.contains("2 memories written") && ran.errors.contains("--from 3"),
+        "{ran:?}"
+    );
+    assert_eq!(server.requests().len(), 2, "nothing is sent after a failure");
+
+    let server = Server::new([(ROUTE, answer(2, &[])), (ROUTE, answer(2, &[]))]);
+    let ran = import(&server, &person, &["--from", "3", "--json"], &"{}\n".repeat(6));
+    assert_eq!(ran.exit, Exit::Done, "{ran:?}");
+    let numbers: Vec<Json> = lines(&ran).iter().map(|line| line["line"].clone()).collect();
+    assert_eq!(json!(numbers), json!([3, 4, 5, 6, null]));
+}
+
+#[test]
+fn a_line_that_is_too_long_is_left_out() {
+    let server = Server::new([(ROUTE, answer(2, &[]))]);
+    let long = format!("{{\"text\": \"{}\"}}", "x".repeat(1 << 20));
+    let ran = import(&server, &Person::new(), &[], &format!("{{}}\n{long}\n{{}}"));
+    assert_eq!(ran.out, "2 memories written, 1 line failed\n");
+    assert!(ran.errors.starts_with("line 2: ") && ran.errors.contains("1048576 bytes"), "{ran:?}");
+    assert_eq!(server.requests()[0].json()["items"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_terminal_shows_how_far_it_is() {
+    let server = Server::new([(ROUTE, answer(1, &[]))]);
+    let person = Person { terminal: true, ..Person::new() };
+    let ran = import(&server, &person, &[], "{}");
+    assert!(ran.errors.contains("1 memory written") && ran.errors.contains("line 1"), "{ran:?}");
+    let server = Server::new([(ROUTE, answer(1, &[]))]);
+    assert_eq!(import(&server, &person, &["--quiet"], "{}").errors, "");
+}
+
+#[test]
+fn a_file_that_is_not_there_is_told() {
+    let server = Server::new([]);
+    let ran = Person::new().ask(&server, &["import", "/none/there.jsonl"]);
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.errors.contains("/none/there.jsonl"), "{ran:?}");
+}
