@@ -50,6 +50,8 @@ mod puppet;
 mod relay;
 #[path = "federation/restart.rs"]
 mod restart;
+#[path = "federation/resume.rs"]
+mod resume;
 #[path = "federation/sharing.rs"]
 mod sharing;
 #[path = "federation/variables.rs"]

@@ -163,6 +163,16 @@ impl Client {
         self.agent.run(request).unwrap().status().as_u16()
     }
 
+    /// Asks what must succeed, and is no JSON.
+    pub(crate) fn text(&self, path: &str) -> String {
+        let request = ureq::http::Request::builder()
+            .uri(format!("{}{path}", self.api))
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(())
+            .unwrap();
+        self.agent.run(request).unwrap().body_mut().read_to_string().unwrap()
+    }
+
     /// Asks what must succeed.
     pub(crate) fn get(&self, path: &str) -> Value {
         let (status, answer) = self.ask("GET", path, None).unwrap();

@@ -97,6 +97,8 @@ pub mod limits {
     /// Spaces that one node replicates.
     pub const SPACES: usize = 256;
 
+    /// Milliseconds after its last request for a range in which a peer is taken to fill a space.
+    pub const SERVED_MS: u64 = 5_000;
     /// Milliseconds after a change until peers are compared.
     pub const PROBE_AFTER_MS: u64 = 500;
     /// Milliseconds until the next comparison after one that found a difference.

@@ -63,6 +63,8 @@ pub(crate) struct Shared {
     pub(crate) parity: Option<ParityState>,
     /// What the peer last heard that we store.
     pub(crate) told: Option<Parity>,
+    /// Until when the peer is taken to be filling the space with ranges that it asks us for.
+    pub(crate) served_until: u64,
     /// What could not be admitted in the last session, by verdict.
     pub(crate) not_admitted: BTreeMap<&'static str, u64>,
 }
@@ -171,7 +173,8 @@ impl Peer {
 
     /// The clock was set back by so much: what is planned keeps its distance.
     pub(crate) fn turn_back(&mut self, by: u64) {
-        let shared = self.shared.values_mut().flat_map(|s| [&mut s.due, &mut s.began]);
+        let shared =
+            self.shared.values_mut().flat_map(|s| [&mut s.due, &mut s.began, &mut s.served_until]);
         let planned = [&mut self.hello_at, &mut self.announce_at].into_iter().flatten();
         planned.chain(shared).for_each(|at| *at = at.saturating_sub(by));
     }
@@ -209,6 +212,7 @@ impl Peer {
             number: 0,
             parity: None,
             told: None,
+            served_until: 0,
             not_admitted: BTreeMap::new(),
         })
     }

@@ -69,7 +69,10 @@ impl Node {
                 None => Response::Unknown,
             },
             Request::Range { tag, set, span } => match self.named(peer, &tag) {
-                Some(space) => self.range(space, set, span, store)?,
+                Some(space) => {
+                    self.serves(peer, space);
+                    self.range(space, set, span, store)?
+                }
                 None => Response::Unknown,
             },
             Request::Parity { tag, parity } => match self.named(peer, &tag) {
@@ -293,8 +296,12 @@ impl Node {
             self.respond(channel, &Response::Unknown);
             return Ok(());
         };
+        // Another peer is serving all that is missing here: it would come twice.
+        let needless = records.len() > limits::PUSH_RECORDS
+            && member.is_some()
+            && self.is_filled_by_another(&id, &space);
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
-        if peer.pushes >= limits::PUSHES_PER_PEER {
+        if needless || peer.pushes >= limits::PUSHES_PER_PEER {
             // Whoever holds no role is not to learn that there is anything to be busy with.
             let response = if member.is_some() { Response::Busy } else { Response::Unknown };
             self.respond(channel, &response);

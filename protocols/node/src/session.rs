@@ -131,6 +131,9 @@ impl Node {
         let mut actions = VecDeque::from(actions);
         while let Some(action) = actions.pop_front() {
             match action {
+                Action::Load { .. } if self.is_served(&id, &space) => {
+                    self.ended(id, space, "continued");
+                }
                 Action::Send(Request::Range { .. }) if self.is_filled_by_another(&id, &space) => {
                     self.continue_later(id, space, limits::PROBE_AFTER_MS);
                 }
@@ -156,13 +159,28 @@ impl Node {
 
     /// Whether a session with another peer is filling the space with ranges: the same ones twice
     /// would be of no use.
-    fn is_filled_by_another(&self, id: &PeerId, space: &SpaceId) -> bool {
+    pub(crate) fn is_filled_by_another(&self, id: &PeerId, space: &SpaceId) -> bool {
         self.peers.iter().any(|(other, peer)| other != id && peer.fills(space))
     }
 
     /// Whether any session is filling the space with ranges.
     pub(crate) fn is_filled(&self, space: &SpaceId) -> bool {
         self.peers.values().any(|peer| peer.fills(space))
+    }
+
+    /// A peer asks for a range of a space: for as long as it goes on so, it is not pushed what it is
+    /// about to ask for, and is compared with when it is done.
+    pub(crate) fn serves(&mut self, id: PeerId, space: SpaceId) {
+        let until = self.now + limits::SERVED_MS;
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.served_until = until;
+            shared.due = shared.due.max(until);
+        }
+    }
+
+    fn is_served(&self, id: &PeerId, space: &SpaceId) -> bool {
+        let shared = self.peers.get(id).and_then(|peer| peer.shared.get(space));
+        shared.is_some_and(|shared| shared.served_until > self.now)
     }
 
     /// Ends a session before its end; what remains is left to a later one, after a pause where

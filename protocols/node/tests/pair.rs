@@ -35,6 +35,8 @@ struct Rig {
     judged: Vec<GossipVerdict>,
     replies: Vec<Reply>,
     events: Vec<Event>,
+    /// Records in the pushes that it sent.
+    pushed: usize,
 }
 
 impl Rig {
@@ -64,6 +66,7 @@ impl Rig {
             judged: Vec::new(),
             replies: Vec::new(),
             events: Vec::new(),
+            pushed: 0,
         };
         rig.carry_out(NOW, first);
         rig
@@ -82,7 +85,12 @@ impl Rig {
                 Output::Sign { job, key, records } => {
                     self.jobs.push((job, records.into_iter().map(|r| r.sign(&key)).collect()));
                 }
-                Output::Send { peer, request, bytes } => self.sent.push((peer, request, bytes)),
+                Output::Send { peer, request, bytes } => {
+                    if let Ok(Request::Push { records, .. }) = Request::decode(&bytes) {
+                        self.pushed += records.len();
+                    }
+                    self.sent.push((peer, request, bytes));
+                }
                 Output::Respond { channel, bytes } => self.answered.push((channel, bytes)),
                 Output::Judge { gossip, .. } => self.judged.push(gossip),
                 Output::Reply { result, .. } => self.replies.push(result.unwrap()),
@@ -310,6 +318,56 @@ fn forge(genesis: &[u8], salt: u8) -> Vec<u8> {
         time: ocm_record::Time::from_millis(NOW + 1),
     };
     draft.sign(&SigningKey::from_seed(&[9; 32]), vec![salt]).unwrap().encode()
+}
+
+/// A space of so many thousands of memories.
+fn thousands(full: &mut Rig, count: u32) -> SpaceId {
+    let space = full.create(Access::Open);
+    for batch in 0..count {
+        let edits = |n: u32| ipld!([[0, ["n"], (Ipld::from(i128::from(n)))]]);
+        let memories = (0..1000).map(|n| edits(batch * 1000 + n)).collect();
+        full.command(Command::Begin { space, memories });
+    }
+    space
+}
+
+#[test]
+fn what_one_peer_is_serving_is_not_taken_from_another() {
+    let (mut full, mut other, mut empty) = (Rig::new(1), Rig::new(3), Rig::new(2));
+    let space = thousands(&mut full, 8);
+    other.command(Command::Join { space });
+    let records = full.export(space);
+    for records in records.chunks(1000) {
+        other.command(Command::Import { records: records.to_vec() });
+    }
+    empty.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut full, &mut empty, now);
+    // Some pages are stored, and as many as may be are under way.
+    while empty.export(space).len() < 1000 {
+        talk(&mut full, &mut empty, &mut now, 50);
+    }
+    empty.verifies = false;
+    talk(&mut full, &mut empty, &mut now, 1000);
+    let jobs = empty.jobs.len();
+    assert!(jobs > 0 && empty.export(space).len() < 6000);
+    connect(&mut other, &mut empty, now);
+    talk(&mut other, &mut empty, &mut now, 20_000);
+    assert!(other.pushed > 0, "it tries");
+    assert_eq!(empty.jobs.len(), jobs, "nothing that it pushed was taken");
+}
+
+#[test]
+fn a_newcomer_is_not_pushed_what_it_asks_for() {
+    let (mut full, mut empty) = (Rig::new(1), Rig::new(2));
+    let space = thousands(&mut full, 8);
+    empty.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut full, &mut empty, now);
+    talk(&mut full, &mut empty, &mut now, 20_000);
+    assert_eq!(empty.export(space), full.export(space));
+    // Before the peer has asked for anything, a page may be on its way.
+    assert!(full.pushed <= 1024, "{} records were pushed, too", full.pushed);
 }
 
 #[test]
