@@ -43,8 +43,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures::executor::block_on;
-use ocm_node::sets;
+use ocm_node::sets::Writes;
 use ocm_node::storage::{Batch, ReadError};
+use ocm_node::{derived, sets};
 use thiserror::Error;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -113,17 +114,10 @@ impl Opened {
             Ok(_) | Err(ReadError::Set { .. }) => {}
             Err(error) => return Err(OpenError::Sets(error.to_string())),
         }
-        let (to, mut acks) = unbounded_channel();
         let store = &self.store;
         sets::rebuild(&reader, move |writes, counted| {
             observer.rebuilding(counted, records.count);
-            let fail = |cause: String| ReadError::Io(cause);
-            store.submit(0, Batch { writes }, &to).map_err(|e| fail(e.to_string()))?;
-            match block_on(acks.recv()).map(|ack| ack.result) {
-                Some(Ok(_)) => Ok(()),
-                Some(Err(poisoned)) => Err(fail(poisoned.to_string())),
-                None => Err(fail("the store ended".to_owned())),
-            }
+            store.write(writes)
         })
         .map_err(|error| OpenError::Sets(error.to_string()))?;
         let found = sets::total(&reader).map_err(|error| OpenError::Sets(error.to_string()))?;
@@ -132,6 +126,17 @@ impl Opened {
             return Err(FrontierError::Records { found, expected }.into());
         }
         self.repairs.push(format!("the sets were made again from {} records", records.count));
+        Ok(())
+    }
+
+    /// Makes everything else again that is made from records, where any of it may be lost.
+    fn check_derived(&mut self, lost: bool) -> Result<(), OpenError> {
+        let reader = self.store.reader();
+        let fail = |error: ReadError| OpenError::Derived(error.to_string());
+        if lost || derived::is_unfinished(&reader).map_err(fail)? {
+            derived::rebuild(&reader, |writes| self.store.write(writes)).map_err(fail)?;
+            self.repairs.push("what is made from records was made again".to_owned());
+        }
         Ok(())
     }
 }
@@ -153,6 +158,11 @@ pub enum OpenError {
         "the sets of the store cannot be made again from its records: {0}; restore a backup, or start once with --accept-loss"
     )]
     Sets(String),
+    /// What else is made from records could not be made again.
+    #[error(
+        "what is made from the records of the store cannot be made again: {0}; start once more with --accept-loss"
+    )]
+    Derived(String),
     /// A repair failed; what was set aside is still there.
     #[error("the repair of the store failed: {0}; nothing was removed")]
     Repair(#[source] StoreError),
@@ -234,9 +244,23 @@ impl Store {
         let (thread, lock) = (Mutex::new(Some(thread)), Mutex::new(lock));
         let store = Self { jobs, shared, reader, thread, lock };
         let Checked { frontier, audited, .. } = checked;
+        let lost = !repairs.is_empty();
         let mut opened = Opened { store, frontier, audited, repairs };
         opened.check_sets(observer)?;
+        opened.check_derived(lost)?;
         Ok(opened)
+    }
+
+    /// Writes and waits until it is durable.
+    fn write(&self, writes: Writes) -> Result<(), ReadError> {
+        let fail = |cause: String| ReadError::Io(cause);
+        let (to, mut acks) = unbounded_channel();
+        self.submit(0, Batch { writes }, &to).map_err(|error| fail(error.to_string()))?;
+        match block_on(acks.recv()).map(|ack| ack.result) {
+            Some(Ok(_)) => Ok(()),
+            Some(Err(poisoned)) => Err(fail(poisoned.to_string())),
+            None => Err(fail("the store ended".to_owned())),
+        }
     }
 
     /// A handle for reading.

@@ -14,6 +14,7 @@
 //! | `t` space | a [`Tallies`]: counts of the space |
 //! | `d` space number | memories with records that are not in their rows yet, 40 bytes each |
 //! | `v` space memory | the memory's row for lists |
+//! | `x` | nothing: what is made from the records is being made again |
 //! | `i` space aspect memory | which terms occur in the rows from that memory up to the next block |
 //!
 //! `space` is a number of four bytes that stands for the SpaceId on this node only; `set` is one
@@ -343,6 +344,18 @@ pub fn last_id(key: &[u8]) -> Option<RecordId> {
 #[must_use]
 pub fn memory_of(key: &[u8]) -> Option<MemoryId> {
     RecordId::try_from(key.get(5..45)?).ok().map(MemoryId)
+}
+
+/// Where everything lies that is made from the records, but for the sets.
+#[must_use]
+pub fn derived() -> [(Key, Key); 7] {
+    [b'm', b'l', b'e', b't', b'd', b'v', b'i'].map(|prefix| range(vec![prefix]))
+}
+
+/// The mark that this is being made again.
+#[must_use]
+pub fn unfinished() -> Key {
+    vec![b'x']
 }
 
 /// Every key that begins with `prefix`, as a half-open range.

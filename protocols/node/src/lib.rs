@@ -25,6 +25,7 @@
 mod admission;
 mod anti_entropy;
 mod command;
+pub mod derived;
 mod hold;
 mod input;
 pub mod layout;

@@ -9,11 +9,14 @@ use disk::Disk;
 use ipld_core::ipld;
 use ipld_core::ipld::Ipld;
 use ocm_discovery::PeerId;
+use ocm_node::storage::{Batch, Key, ReadError, Reader, Value};
 use ocm_node::{
     ChannelId, Command, Event, GossipVerdict, Identity, Input, JobId, Node, Output, Reply,
-    RequestId, Settings, layout,
+    RequestId, Settings, derived, layout,
 };
-use ocm_record::{Did, SignedRecord, SigningKey, SpaceId, to_canonical, verify_batch};
+use ocm_record::{
+    Did, MemoryId, Set, SignedRecord, SigningKey, SpaceId, to_canonical, verify_batch,
+};
 use ocm_space::{Access, Grant, Policy, Role};
 use ocm_sync::{Request, Response, space_tag};
 use serde_bytes::ByteBuf;
@@ -623,5 +626,111 @@ fn a_clock_that_is_set_back_delays_nothing() {
         waited += 1000;
         assert!(waited <= 2 * ocm_node::limits::INTERVAL_MAX_MS, "no comparison");
         a.give(before + waited, Input::Tick);
+    }
+}
+
+/// A disk that is read while it is written.
+struct Written(std::cell::RefCell<Disk>);
+
+impl Reader for Written {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, ReadError> {
+        self.0.borrow().get(key)
+    }
+
+    fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<(Key, Value)>, ReadError> {
+        self.0.borrow().scan(from, to, limit)
+    }
+
+    fn scan_back(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+    ) -> Result<Vec<(Key, Value)>, ReadError> {
+        self.0.borrow().scan_back(from, to, limit)
+    }
+}
+
+#[test]
+fn what_is_made_from_records_is_made_again_when_it_is_lost() {
+    let mut rig = Rig::new(1);
+    let space = thousands(&mut rig, 1);
+    rig.create(Access::Members);
+    let number = rig.disk.spaces()[&space];
+    let memories: Vec<_> = rig.disk.ids(number, Set::Content).into_iter().collect();
+    for id in memories.iter().step_by(100) {
+        let edits = ipld!([[0, ["n"], 7]]);
+        let memory = Some(MemoryId(*id));
+        rig.command(Command::Change { space, memory, deps: vec![*id], edits });
+    }
+    // One place in a log holds two records.
+    rig.grant(space, Did::from(SigningKey::from_seed(&[9; 32]).public()));
+    let state = rig.node.snapshot().spaces.into_iter().find(|held| held.id == space).unwrap();
+    let writer = SigningKey::from_seed(&[9; 32]);
+    let auth = state.state.proof(
+        &Did::from(writer.public()),
+        &writer.public(),
+        ocm_record::Kind::CHANGE,
+        NOW,
+    );
+    let twin = |salt: u8| {
+        let draft = ocm_record::Draft {
+            space,
+            kind: ocm_record::Kind::CHANGE,
+            memory: None,
+            author: None,
+            boot: ocm_record::Boot::from_bytes([4; 16]),
+            seq: 1,
+            prev: None,
+            deps: vec![],
+            auth: auth.clone().unwrap(),
+            time: ocm_record::Time::from_millis(NOW + 5),
+        };
+        draft.sign(&writer, vec![salt]).unwrap().encode()
+    };
+    rig.command(Command::Import { records: vec![twin(1), twin(2)] });
+
+    let whole = rig.disk.durable.clone();
+    let kept = |entries: &std::collections::BTreeMap<Key, Value>| {
+        let lists = |key: &Key| matches!(key[0], b'd' | b'v' | b'i');
+        let kept = entries.iter().filter(|(key, _)| !lists(key));
+        kept.map(|(key, value)| (key.clone(), value.clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(whole.keys().filter(|key| key[0] == b'e').count(), 1);
+    for cut in [1, 3, 6, 9, usize::MAX] {
+        let mut disk = Disk::default();
+        disk.durable.clone_from(&whole);
+        // Every third of what is no record and no set is lost, and the names of the spaces are.
+        let mut nth = 0;
+        disk.durable.retain(|key, _| {
+            nth += 1;
+            matches!(key[0], b'r' | b'h' | b'n') || (key[0] != b's' && nth % 3 > 0)
+        });
+        disk.durable.insert(layout::row(number, &MemoryId(memories[0])), vec![1]);
+        let store = Written(disk.into());
+        let left = std::cell::Cell::new(cut);
+        let mut apply = |writes: ocm_node::sets::Writes| {
+            left.set(left.get().checked_sub(1).ok_or(ReadError::Io("cut short".into()))?);
+            let mut disk = store.0.borrow_mut();
+            disk.submit(0, Batch { writes });
+            disk.flush(1);
+            Ok(())
+        };
+        let first: Result<(), ReadError> = derived::rebuild(&store, &mut apply);
+        assert_eq!(first.is_err(), cut < usize::MAX);
+        assert_eq!(derived::is_unfinished(&store), Ok(first.is_err()));
+        left.set(usize::MAX);
+        derived::rebuild(&store, apply).unwrap();
+        assert_eq!(derived::is_unfinished(&store), Ok(false));
+        let disk = store.0.into_inner();
+        assert_eq!(kept(&disk.durable), kept(&whole));
+        let (from, to) = layout::all_dirty(number);
+        let due: std::collections::BTreeSet<MemoryId> = disk
+            .durable
+            .range(from..to)
+            .flat_map(|(_, list)| layout::dirty_memories(list))
+            .collect();
+        assert_eq!(due.len(), memories.len() + 2);
+        assert!(!disk.durable.keys().any(|key| key[0] == b'v'));
     }
 }

@@ -227,7 +227,7 @@ fn an_engine_beyond_repair_is_set_aside_whole() {
     let opened = open_accepting(dir.path()).unwrap();
     assert!(records(&opened.store.reader()).is_empty());
     assert!(dir.path().join("sled.damaged-1/db").exists());
-    assert_eq!(opened.repairs.len(), 2, "{:?}", opened.repairs);
+    assert_eq!(opened.repairs.len(), 3, "{:?}", opened.repairs);
 }
 
 #[test]
