@@ -18,7 +18,7 @@ use ocm_record::{
     VerifiedRecord, verify_batch,
 };
 use ocm_space::Policy;
-use ocm_sync::{Initiator, SumTree, limits::FRAME_BYTES, respond};
+use ocm_sync::{Initiator, SumTree, limits::RECONCILE_BYTES, respond};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
@@ -224,7 +224,7 @@ fn ids(count: u64) -> Vec<RecordId> {
 }
 
 fn set(ids: impl Iterator<Item = RecordId>) -> SumTree {
-    let mut set = SumTree::new();
+    let mut set = SumTree::default();
     for id in ids {
         set.insert(id).unwrap();
     }
@@ -233,10 +233,10 @@ fn set(ids: impl Iterator<Item = RecordId>) -> SumTree {
 
 /// Runs both sides to the end. Returns the number of ids found missing, of rounds and of bytes.
 fn reconcile_all(ours: &SumTree, theirs: &SumTree) -> (usize, usize, usize) {
-    let (initiator, first) = Initiator::start(ours, FRAME_BYTES).unwrap();
+    let (initiator, first) = Initiator::start(ours, RECONCILE_BYTES);
     let (mut message, mut found, mut rounds, mut bytes) = (Some(first), 0, 0, 0);
     while let Some(asked) = message {
-        let answer = respond(theirs, &asked, FRAME_BYTES).unwrap();
+        let answer = respond(theirs, &asked, RECONCILE_BYTES).unwrap();
         let step = initiator.step(ours, &answer).unwrap();
         rounds += 1;
         bytes += asked.len() + answer.len();

@@ -9,7 +9,7 @@ use ocm_node::layout::{self, SpaceNumber};
 use ocm_node::sets;
 use ocm_node::storage::Batch;
 use ocm_record::{RecordId, Set, Time};
-use ocm_sync::{Initiator, limits::FRAME_BYTES, respond};
+use ocm_sync::{Initiator, limits::RECONCILE_BYTES, respond};
 use tempfile::TempDir;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -63,18 +63,17 @@ fn ours(asker: &Side, answerer: &Side) -> Took {
     let (asker, answerer) = (asker.moment(), answerer.moment());
     let began = Instant::now();
     let set = || sets::open(&asker, SPACE, Set::Content).unwrap();
-    let (initiator, first) = Initiator::start(&set(), FRAME_BYTES).unwrap();
+    let (initiator, first) = Initiator::start(&set(), RECONCILE_BYTES);
     let mut took = Took { found: 0, rounds: 0, bytes: 0, time: Duration::ZERO };
     let mut message = Some(first);
     while let Some(asked) = message {
         let theirs = sets::open(&answerer, SPACE, Set::Content).unwrap();
-        let answer = respond(&theirs, &asked, FRAME_BYTES).unwrap();
+        let answer = respond(&theirs, &asked, RECONCILE_BYTES).unwrap();
         let step = initiator.step(&set(), &answer).unwrap();
         took.rounds += 1;
         took.bytes += asked.len() + answer.len();
         took.found += step.need.len() + step.have.len();
         for span in step.missing {
-            use ocm_sync::OrderedSet as _;
             took.found += theirs.list(span, usize::MAX).unwrap().len();
         }
         message = step.reply;

@@ -34,7 +34,7 @@ const MAGIC: &str = "ocm/1 frontier, layout 3";
 pub struct Frontier {
     /// Number of the commit, from 1; 0 is an empty store.
     pub commit: u64,
-    /// Records: their number, and the sum of the hashes in their ids.
+    /// Records: their number, and the sum of their ids.
     pub records: Sum,
     /// All entries but the store's own: their number, and the sum of the hashes of key and value.
     pub entries: Sum,
@@ -61,7 +61,9 @@ fn entry(key: &[u8], value: &[u8]) -> Sum {
     hash.update((key.len() as u64).to_be_bytes());
     hash.update(key);
     hash.update(value);
-    Sum { count: 1, sum: hash.finalize().into() }
+    let mut sum = [0; 40];
+    sum[..32].copy_from_slice(&hash.finalize());
+    Sum { count: 1, sum }
 }
 
 /// The key of a commit's summary.
@@ -73,7 +75,7 @@ pub(super) fn summary_key(commit: u64) -> Key {
 
 /// The summary of a commit, as stored under [`summary_key`].
 pub(super) fn summary_value(frontier: &Frontier) -> Value {
-    let mut value = Vec::with_capacity(80);
+    let mut value = Vec::with_capacity(96);
     for sum in [&frontier.records, &frontier.entries] {
         value.extend_from_slice(&sum.count.to_be_bytes());
         value.extend_from_slice(&sum.sum);
@@ -83,7 +85,7 @@ pub(super) fn summary_value(frontier: &Frontier) -> Value {
 
 fn parse_summary(key: &[u8], value: &[u8]) -> Option<Frontier> {
     let commit = u64::from_be_bytes(*key.strip_prefix(&[RESERVED, SUMMARY])?.first_chunk()?);
-    let (records, entries) = value.split_at_checked(40)?;
+    let (records, entries) = value.split_at_checked(48)?;
     let sum = |bytes: &[u8]| {
         let (count, sum) = bytes.split_first_chunk::<8>()?;
         Some(Sum { count: u64::from_be_bytes(*count), sum: sum.try_into().ok()? })
@@ -133,7 +135,7 @@ impl FrontierFile {
         let commit = lines.next()?.strip_prefix("commit ")?.parse().ok()?;
         let sum = |line: &str, name: &str| {
             let (count, sum) = line.strip_prefix(name)?.split_once(' ')?;
-            let mut bytes = [0; 32];
+            let mut bytes = [0; 40];
             for (at, byte) in bytes.iter_mut().enumerate() {
                 *byte = u8::from_str_radix(sum.get(2 * at..2 * at + 2)?, 16).ok()?;
             }
@@ -405,8 +407,8 @@ mod tests {
     fn sample() -> Frontier {
         Frontier {
             commit: 77,
-            records: Sum { count: 5, sum: [7; 32] },
-            entries: Sum { count: 9, sum: [0xab; 32] },
+            records: Sum { count: 5, sum: [7; 40] },
+            entries: Sum { count: 9, sum: [0xab; 40] },
         }
     }
 

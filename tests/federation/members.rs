@@ -61,7 +61,7 @@ async fn a_record_without_right_is_refused(transport: Transport) {
 fn requests(tag: [u8; 32], ids: &[RecordId], authority: &[u8], content: &[u8]) -> Vec<Request> {
     let mut ids = ids.to_vec();
     ids.sort_unstable();
-    let initiator = Initiator::start(&SumTree::default(), ocm_sync::limits::FRAME_BYTES).unwrap();
+    let initiator = Initiator::start(&SumTree::default(), ocm_sync::limits::RECONCILE_BYTES);
     let message: serde_bytes::ByteBuf = initiator.1.into();
     let parity = ocm_sync::Parity {
         authority: ocm_sync::SetDigest { count: 0, digest: [0; 32] },

@@ -3,8 +3,8 @@
 use ocm_discovery::{CLOCK_TOLERANCE_MS, Certificate, PeerId};
 use ocm_record::{Did, RecordId, Set, SignedRecord, SpaceId};
 use ocm_sync::{
-    Hello, MessageError, OrderedSet as _, Page, PushVerdict, RangePage, ReconcileError, Refusal,
-    Request, Response, SpaceTag, Span,
+    Hello, MessageError, Page, PushVerdict, RangePage, ReconcileError, Refusal, Request, Response,
+    SpaceTag, Span,
 };
 
 use serde_bytes::ByteBuf;
@@ -110,7 +110,7 @@ impl Node {
     ) -> Result<Response, ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(Response::Unknown) };
         let ours = held.stored(set, store)?;
-        match ocm_sync::respond(&ours, message, ocm_sync::limits::FRAME_BYTES) {
+        match ocm_sync::respond(&ours, message, ocm_sync::limits::RECONCILE_BYTES) {
             Ok(message) => Ok(Response::Reconcile { message: message.into() }),
             Err(ReconcileError::Set(error)) => Err(error),
             Err(ReconcileError::Wire(error)) => {

@@ -15,7 +15,7 @@ use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::{Run, RunNumber};
 use crate::random;
-use crate::sets::StoredSet;
+use crate::sets::{StoredNodes, StoredSet};
 use crate::space::Space;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
@@ -27,7 +27,7 @@ struct Held<'a> {
 }
 
 impl<'a> Replica for Held<'a> {
-    type Set = StoredSet<'a>;
+    type Nodes = StoredNodes<'a>;
 
     fn set(&self, set: Set) -> Result<StoredSet<'a>, ReadError> {
         self.space.stored(set, self.store)

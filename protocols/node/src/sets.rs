@@ -21,7 +21,7 @@ pub type Writes = Vec<(Key, Option<Value>)>;
 /// Records that one batch of a rebuild counts, or nodes that it removes.
 const REBUILD_ENTRIES: usize = 512;
 
-/// The head of a set: 57 bytes of the tree's root, and 2,048 of lanes.
+/// The head of a set: 66 bytes of the tree's root, and 2,048 of lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Head {
     pub(crate) root: Root,
@@ -70,7 +70,7 @@ impl Head {
     fn decode(bytes: &[u8]) -> Option<Self> {
         let ([is_some, levels], rest) = bytes.split_first_chunk()?;
         let (numbers, rest) = rest.split_first_chunk::<24>()?;
-        let (sum, lanes) = rest.split_first_chunk::<32>()?;
+        let (sum, lanes) = rest.split_first_chunk::<40>()?;
         let [node, next, count] = numbers.as_chunks::<8>().0 else { return None };
         let sum = Sum { count: u64::from_be_bytes(*count), sum: *sum };
         let node = (*is_some == 1).then(|| u64::from_be_bytes(*node));

@@ -7,7 +7,7 @@ use ocm_record::{
     Did, Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, Time, UnsignedRecord, VerifiedRecord,
 };
 use ocm_space::{Access, Denial, Refusal, SpaceState};
-use ocm_sync::{OrderedSet as _, Parity};
+use ocm_sync::Parity;
 
 use crate::layout::{self, LogPart, Place, SpaceEntry, SpaceNumber, Tallies};
 use crate::origin::Origin;

@@ -5,7 +5,7 @@
 //! source of randomness.
 //!
 //! ```text
-//! OrderedSet ◀── Tree, SumTree      ids in order, the sum of any range in O(log n)
+//! Tree (over Nodes, or SumTree)    ids in order, the sum of any range in O(log n)
 //!     ▲
 //!     ├── Initiator / respond       which ids each side lacks, in bytes that follow the difference
 //!     │        ▲
@@ -34,10 +34,11 @@ pub use message::{Hello, MessageError, Page, PushVerdict, RangePage, Refusal, Re
 pub use parity::{Comparison, Parity, SetDigest, compare};
 pub use reconcile::{Initiator, ReconcileError, Step, WireError, respond};
 pub use session::{Action, Admitted, Failure, Outcome, Replica, Session, SetOutcome};
-pub use set::{OrderedSet, Span, Sum};
+pub use set::{Span, Sum};
 pub use tag::{PEER_ID_LEN, PaddedTags, SpaceTag, pad_tags, space_tag};
 pub use tree::{
-    Changes, Child, Node, NodeNumber, Nodes, PastTheEnd, Root, SumTree, Tree, TreeError, Update,
+    Changes, Child, InMemory, Node, NodeNumber, Nodes, PastTheEnd, Root, SumTree, Tree, TreeError,
+    Update,
 };
 
 /// Limits of the federation protocol (`protocols/README.md`, section 9). What is past one is
@@ -65,22 +66,21 @@ pub mod limits {
     /// Kinds that a hello lists as supported.
     pub const KINDS: usize = 64;
 
-    /// Bytes of a reconciliation message that this node writes, unless the caller sets fewer:
-    /// fits one libp2p frame.
-    pub const FRAME_BYTES: usize = 60 * 1024;
-    /// The fewest bytes a caller can set: one split range always fits, so every round advances.
-    pub const FRAME_BYTES_MIN: usize = 4096;
-    /// Bytes of a reconciliation message that this node reads.
-    pub const RECONCILE_BYTES: usize = 64 * 1024;
-    /// Ranges in one reconciliation message: each costs the reader one descent of its tree.
-    pub const RANGES: usize = 8192;
-    /// Ids in all lists of one reconciliation message: what fits one anyway, said as a count.
-    pub const LISTED_IDS: usize = RECONCILE_BYTES / 32;
+    /// Bytes of a reconciliation message, written or read: as many ranges as it may have, with room
+    /// to spare.
+    pub const RECONCILE_BYTES: usize = 256 * 1024;
+    /// The fewest bytes to which a caller can limit what is written: a description of one range
+    /// always fits, so every round advances.
+    pub const RECONCILE_BYTES_MIN: usize = 4096;
+    /// Ranges in one reconciliation message. Each costs its reader a way down its tree at most.
+    pub const RANGES: usize = 4096;
+    /// Ids in all lists of one reconciliation message: about a node of the tree each at most.
+    pub const LISTED_IDS: usize = 4096;
     /// Ids that one round may find the peer to lack. The rest of the range follows in the next
     /// rounds, so that an empty peer costs this node no list of its whole set.
     pub const HAVES: usize = 4096;
 
-    /// Reconciliation rounds for one set in one session: at about 1,700 ids a round, enough for a
+    /// Reconciliation rounds for one set in one session: at some 4,000 ids a round, enough for a
     /// million. A session past it ends; what it brought stays, and the next one goes on.
     pub const SESSION_ROUNDS: u32 = 1024;
     /// Requests in one session, of all sorts.

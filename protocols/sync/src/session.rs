@@ -8,20 +8,21 @@ use serde_bytes::ByteBuf;
 use crate::limits;
 use crate::message::{Page, PushVerdict, Refusal, Request, Response};
 use crate::parity::{Comparison, Parity, compare};
-use crate::reconcile::{Initiator, ReconcileError, WireError, successor};
-use crate::set::{OrderedSet, Span};
+use crate::reconcile::{Initiator, ReconcileError, WireError};
+use crate::set::{Span, successor};
 use crate::tag::SpaceTag;
+use crate::tree::{Nodes, Tree};
 
 /// What a session reads of this node's replica of the space.
 pub trait Replica {
-    /// The sort of set.
-    type Set: OrderedSet;
+    /// Where the nodes of its sets are.
+    type Nodes: Nodes;
 
     /// One of the two sets, as stored.
     ///
     /// # Errors
     /// When the replica cannot be read.
-    fn set(&self, set: Set) -> Result<Self::Set, Error<Self>>;
+    fn set(&self, set: Set) -> Result<Tree<Self::Nodes>, Error<Self>>;
 
     /// What is stored, digested.
     ///
@@ -220,7 +221,7 @@ pub enum Failure {
 }
 
 /// Why a replica cannot be read.
-type Error<R> = <<R as Replica>::Set as OrderedSet>::Error;
+type Error<R> = <<R as Replica>::Nodes as Nodes>::Error;
 
 impl Session {
     /// Begins a session in the space that we name to the peer by `tag`.
@@ -386,12 +387,16 @@ impl Session {
     fn begin_set<R: Replica>(&mut self, set: Set, replica: &R) -> Result<Action, Error<R>> {
         self.set = set;
         let ours = replica.set(set)?;
-        if ours.is_empty()? {
+        if ours.is_empty() {
             return Ok(self.ask_range(Span::all()));
         }
-        let (initiator, message) = Initiator::start(&ours, limits::FRAME_BYTES)?;
-        self.initiator = Some(initiator);
-        Ok(self.ask_round(message))
+        Ok(self.reconcile(&ours, false))
+    }
+
+    fn reconcile<N: Nodes>(&mut self, ours: &Tree<N>, exactly: bool) -> Action {
+        let (initiator, message) = Initiator::start(ours, limits::RECONCILE_BYTES);
+        self.initiator = Some(if exactly { initiator.exact() } else { initiator });
+        self.ask_round(message)
     }
 
     fn ask_round(&mut self, message: Vec<u8>) -> Action {
@@ -466,6 +471,10 @@ impl Session {
         if let Some(message) = self.reply.take() {
             return Ok(vec![self.ask_round(message)]);
         }
+        // What it inferred from sums, the peer did not have.
+        if self.initiator.take().is_some_and(|pass| !pass.is_exact()) && self.tally().absent > 0 {
+            return Ok(vec![self.reconcile(&replica.set(self.set)?, true)]);
+        }
         Ok(vec![match self.set {
             Set::Authority => self.begin_set(Set::Content, replica)?,
             Set::Content => {
@@ -484,7 +493,7 @@ impl Session {
         match initiator.step(&ours, message) {
             Ok(step) => {
                 // An honest peer may be found to lack a record again where a frame was cut short.
-                let len = ours.len()?;
+                let len = ours.len();
                 let tally = self.tally();
                 tally.lacking += step.have.len() as u64;
                 let lacking = tally.lacking;

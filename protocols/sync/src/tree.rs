@@ -3,22 +3,25 @@
 //!
 //! A tree is a [`Root`] and nodes that are found by their numbers, wherever they are kept
 //! ([`Nodes`]). [`Tree`] reads it; [`Update`] changes it, and says at its end which nodes became
-//! what. [`SumTree`] keeps the nodes in memory.
+//! what. [`SumTree`] keeps the nodes in memory. Trees split by count and never by key, so that
+//! made-up times unbalance nothing.
 
 mod memory;
 mod node;
 #[cfg(test)]
 mod tests;
 mod update;
+mod walk;
 
 use std::sync::Arc;
 
 use ocm_record::RecordId;
 
-pub use self::memory::{SumTree, TreeError};
+pub use self::memory::{InMemory, SumTree, TreeError};
 pub use self::node::{Child, Node, NodeNumber};
 pub use self::update::{Changes, PastTheEnd, Update};
-use crate::set::{OrderedSet, Span, Sum};
+pub(crate) use self::walk::Walk;
+use crate::set::{Span, Sum};
 
 /// Where a tree begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +71,10 @@ impl<N: Nodes + ?Sized> Nodes for &N {
     }
 }
 
-/// A tree that is read.
+/// A set of record ids in their order, which knows the sum of any range without visiting it. What
+/// is read of it is one unchanging set as long as it is borrowed.
+///
+/// Every method fails when the nodes on its way cannot be read.
 #[derive(Debug, Clone, Copy)]
 pub struct Tree<N> {
     root: Root,
@@ -81,27 +87,56 @@ impl<N: Nodes> Tree<N> {
         Self { root, nodes }
     }
 
-    /// Follows the tree down from its root: `down` chooses a child of each branch, or none.
-    fn descend(
-        &self,
-        mut down: impl FnMut(&[Child]) -> Option<usize>,
-    ) -> Result<Option<Arc<Node>>, N::Error> {
-        let Some(mut number) = self.root.node else { return Ok(None) };
-        for _ in 0..self.root.levels {
-            let node = self.nodes.node(number)?;
-            let Node::Branch(children) = &*node else { return Err(self.nodes.misfit(number)) };
-            let Some(at) = down(children) else { return Ok(None) };
-            number = children.get(at).ok_or_else(|| self.nodes.misfit(number))?.node;
-        }
-        Ok(Some(self.leaf(number)?))
+    /// The sum of the whole set.
+    #[must_use]
+    pub fn total(&self) -> Sum {
+        self.root.sum
     }
 
-    fn leaf(&self, number: NodeNumber) -> Result<Arc<Node>, N::Error> {
-        let node = self.nodes.node(number)?;
-        match &*node {
-            Node::Leaf(_) => Ok(node),
-            Node::Branch(_) => Err(self.nodes.misfit(number)),
-        }
+    /// The number of ids.
+    #[must_use]
+    pub fn len(&self) -> u64 {
+        self.root.sum.count
+    }
+
+    /// Whether there are no ids.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    #[cfg(test)]
+    pub(crate) fn nodes(&self) -> &N {
+        &self.nodes
+    }
+
+    /// A way through it, from the first id on.
+    pub(crate) fn walk(&self) -> Walk<'_, N> {
+        Walk::new(self.root, &self.nodes)
+    }
+
+    /// The sum of all ids below `bound`.
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub fn before(&self, bound: &RecordId) -> Result<Sum, N::Error> {
+        self.walk().before(bound)
+    }
+
+    /// The first ids of a range in ascending order, `limit` at most.
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub fn list(&self, span: Span, limit: usize) -> Result<Vec<RecordId>, N::Error> {
+        self.walk().list(span, limit)
+    }
+
+    /// Whether `id` is in the set.
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub fn contains(&self, id: &RecordId) -> Result<bool, N::Error> {
+        self.walk().contains(id)
     }
 
     /// The last id.
@@ -109,83 +144,9 @@ impl<N: Nodes> Tree<N> {
     /// # Errors
     /// When the tree cannot be read.
     pub fn last(&self) -> Result<Option<RecordId>, N::Error> {
-        match self.root.sum.count.checked_sub(1) {
-            Some(last) => self.at(last),
+        match self.len().checked_sub(1) {
+            Some(last) => self.walk().at(last),
             None => Ok(None),
         }
-    }
-
-    /// Adds the ids of a span below a node, until there are `limit`.
-    fn collect(
-        &self,
-        number: NodeNumber,
-        levels: u8,
-        span: Span,
-        limit: usize,
-        found: &mut Vec<RecordId>,
-    ) -> Result<(), N::Error> {
-        let node = self.nodes.node(number)?;
-        match (&*node, levels.checked_sub(1)) {
-            (Node::Leaf(ids), None) => {
-                let first = ids.partition_point(|id| *id < span.from);
-                let inside = ids[first..].iter().take_while(|id| **id < span.to);
-                found.extend(inside.take(limit - found.len()));
-            }
-            (Node::Branch(children), Some(below)) => {
-                let first = node::place(children, &span.from);
-                for child in children[first..].iter().take_while(|child| child.low < span.to) {
-                    if found.len() >= limit {
-                        break;
-                    }
-                    self.collect(child.node, below, span, limit, found)?;
-                }
-            }
-            _ => return Err(self.nodes.misfit(number)),
-        }
-        Ok(())
-    }
-}
-
-impl<N: Nodes> OrderedSet for Tree<N> {
-    type Error = N::Error;
-
-    fn before(&self, bound: &RecordId) -> Result<Sum, N::Error> {
-        if *bound >= Span::end() {
-            return Ok(self.root.sum);
-        }
-        let mut sum = Sum::EMPTY;
-        let leaf = self.descend(|children| {
-            let at = node::place(children, bound);
-            sum = children[..at].iter().fold(sum, |sum, child| sum.plus(&child.sum));
-            Some(at)
-        })?;
-        let ids = leaf.as_deref().map_or(&[][..], Node::ids);
-        let below = &ids[..ids.partition_point(|id| id < bound)];
-        Ok(below.iter().fold(sum, |sum, id| sum.plus(&Sum::of(id))))
-    }
-
-    fn at(&self, mut position: u64) -> Result<Option<RecordId>, N::Error> {
-        let leaf = self.descend(|children| {
-            children.iter().position(|child| {
-                let inside = position < child.sum.count;
-                position -= if inside { 0 } else { child.sum.count };
-                inside
-            })
-        })?;
-        let ids = leaf.as_deref().map_or(&[][..], Node::ids);
-        Ok(usize::try_from(position).ok().and_then(|at| ids.get(at).copied()))
-    }
-
-    fn list(&self, span: Span, limit: usize) -> Result<Vec<RecordId>, N::Error> {
-        let mut found = Vec::new();
-        if let Some(node) = self.root.node {
-            self.collect(node, self.root.levels, span, limit, &mut found)?;
-        }
-        Ok(found)
-    }
-
-    fn contains(&self, id: &RecordId) -> Result<bool, N::Error> {
-        let leaf = self.descend(|children| Some(node::place(children, id)))?;
-        Ok(leaf.is_some_and(|leaf| leaf.ids().binary_search(id).is_ok()))
     }
 }

@@ -405,7 +405,7 @@ impl World {
             1 => Request::Fetch { tag, ids: vec![any(&mut self.dice)] },
             2 => {
                 let set = SumTree::default();
-                let (_, message) = ocm_sync::Initiator::start(&set, 60 * 1024).unwrap();
+                let (_, message) = ocm_sync::Initiator::start(&set, 60 * 1024);
                 Request::Reconcile { tag, set: Set::Content, message: message.into() }
             }
             3 => {

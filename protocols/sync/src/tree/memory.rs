@@ -8,25 +8,22 @@ use ocm_record::RecordId;
 use super::node::{Node, NodeNumber};
 use super::update::{Changes, PastTheEnd, Update};
 use super::{Nodes, Root, Tree};
-use crate::set::{OrderedSet, Span, Sum};
+use crate::set::Span;
 
 /// A set of ids in memory. Insertion, removal, sums and positions each cost O(log n); an id takes
 /// 40 to 90 bytes.
-#[derive(Debug, Clone)]
-pub struct SumTree {
-    root: Root,
-    nodes: Memory,
-}
+pub type SumTree = Tree<InMemory>;
 
+/// Nodes that are kept in memory.
 #[derive(Debug, Clone, Default)]
-struct Memory(BTreeMap<NodeNumber, Arc<Node>>);
+pub struct InMemory(BTreeMap<NodeNumber, Arc<Node>>);
 
 /// The tree does not fit together: a fault of this crate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("node {0} of the tree is missing, or does not fit its place")]
 pub struct TreeError(pub NodeNumber);
 
-impl Nodes for Memory {
+impl Nodes for InMemory {
     type Error = TreeError;
 
     fn node(&self, number: NodeNumber) -> Result<Arc<Node>, TreeError> {
@@ -38,7 +35,7 @@ impl Nodes for Memory {
     }
 }
 
-impl Memory {
+impl InMemory {
     fn write(&mut self, nodes: BTreeMap<NodeNumber, Option<Node>>) {
         for (number, node) in nodes {
             match node {
@@ -51,17 +48,11 @@ impl Memory {
 
 impl Default for SumTree {
     fn default() -> Self {
-        Self { root: Root::EMPTY, nodes: Memory::default() }
+        Self { root: Root::EMPTY, nodes: InMemory::default() }
     }
 }
 
 impl SumTree {
-    /// An empty set.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// Inserts an id; whether it was new.
     ///
     /// # Errors
@@ -80,7 +71,7 @@ impl SumTree {
 
     fn update(
         &mut self,
-        change: impl FnOnce(&mut Update<&Memory>) -> Result<bool, TreeError>,
+        change: impl FnOnce(&mut Update<&InMemory>) -> Result<bool, TreeError>,
     ) -> bool {
         let mut update = Update::new(self.root, &self.nodes);
         #[expect(clippy::expect_used, reason = "the nodes are this tree's own")]
@@ -91,19 +82,9 @@ impl SumTree {
         changed
     }
 
-    fn tree(&self) -> Tree<&Memory> {
-        Tree::new(self.root, &self.nodes)
-    }
-
-    /// The sum of the whole set.
-    #[must_use]
-    pub fn total(&self) -> Sum {
-        self.root.sum
-    }
-
     /// All ids in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = RecordId> {
-        self.tree().list(Span::all(), usize::MAX).into_iter().flatten()
+        self.list(Span::all(), usize::MAX).into_iter().flatten()
     }
 
     #[cfg(test)]
@@ -115,31 +96,11 @@ impl SumTree {
 /// Ids that no record can have are left out.
 impl FromIterator<RecordId> for SumTree {
     fn from_iter<I: IntoIterator<Item = RecordId>>(ids: I) -> Self {
-        let mut set = Self::new();
+        let mut set = Self::default();
         for id in ids {
             // Past the end: no record has it.
             let _ = set.insert(id);
         }
         set
-    }
-}
-
-impl OrderedSet for SumTree {
-    type Error = TreeError;
-
-    fn before(&self, bound: &RecordId) -> Result<Sum, TreeError> {
-        self.tree().before(bound)
-    }
-
-    fn at(&self, position: u64) -> Result<Option<RecordId>, TreeError> {
-        self.tree().at(position)
-    }
-
-    fn list(&self, span: Span, limit: usize) -> Result<Vec<RecordId>, TreeError> {
-        self.tree().list(span, limit)
-    }
-
-    fn contains(&self, id: &RecordId) -> Result<bool, TreeError> {
-        self.tree().contains(id)
     }
 }

@@ -2,7 +2,7 @@
 
 use ocm_record::RecordId;
 
-use crate::set::Sum;
+use crate::set::{Sum, shortest_bound};
 
 /// Ids in a leaf, at most: what one more id writes anew stays small.
 pub(super) const LEAF: usize = 64;
@@ -10,15 +10,15 @@ pub(super) const LEAF: usize = 64;
 pub(super) const BRANCH: usize = 32;
 
 const ID_BYTES: usize = 40;
-const CHILD_BYTES: usize = ID_BYTES + 8 + 32 + 8;
+const CHILD_BYTES: usize = ID_BYTES + 8 + 40 + 8;
 
 /// Names a node of one tree.
 pub type NodeNumber = u64;
 
 /// A node of a tree.
 ///
-/// Its bytes: 0, then ids of 40 bytes; or 1, then children of 88 bytes: lowest id, count, sum as 32
-/// bytes little-endian, number. Integers have 8 bytes, big-endian.
+/// Its bytes: 0, then ids of 40 bytes; or 1, then children of 96 bytes: low, count, sum of 40 bytes,
+/// number. Integers have 8 bytes, big-endian.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Node {
     /// Ids, ascending.
@@ -30,7 +30,8 @@ pub enum Node {
 /// A part of the set, below a branch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Child {
-    /// At most the lowest id in it, and above every id of the part before.
+    /// At most the lowest id in it, and above every id of the part before: when it is made, the
+    /// bound with the fewest bytes on the wire.
     pub low: RecordId,
     /// Its sum.
     pub sum: Sum,
@@ -44,13 +45,6 @@ pub(super) fn place(children: &[Child], id: &RecordId) -> usize {
 }
 
 impl Node {
-    pub(super) fn ids(&self) -> &[RecordId] {
-        match self {
-            Self::Leaf(ids) => ids,
-            Self::Branch(_) => &[],
-        }
-    }
-
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Leaf(ids) => ids.len(),
@@ -74,10 +68,16 @@ impl Node {
         }
     }
 
-    /// Cuts off everything from `at` on: the rest, and at most the lowest id in it.
+    /// Cuts off everything from `at` on: the rest, and a bound between the two.
     pub(super) fn split_off(&mut self, at: usize) -> Option<(RecordId, Self)> {
         Some(match self {
-            Self::Leaf(ids) => (*ids.get(at)?, Self::Leaf(ids.split_off(at))),
+            Self::Leaf(ids) => {
+                let low = match (ids.get(..at)?.last(), ids.get(at)?) {
+                    (Some(last), next) => shortest_bound(last, next),
+                    (None, first) => *first,
+                };
+                (low, Self::Leaf(ids.split_off(at)))
+            }
             Self::Branch(children) => (children.get(at)?.low, Self::Branch(children.split_off(at))),
         })
     }
@@ -113,8 +113,7 @@ impl Node {
         match form {
             0 => {
                 let (ids, rest) = bytes.as_chunks::<ID_BYTES>();
-                let ids: Vec<_> =
-                    ids.iter().map(|id| RecordId::try_from(&id[..]).ok()).collect::<Option<_>>()?;
+                let ids: Vec<_> = ids.iter().map(|id| RecordId::from_bytes(*id)).collect();
                 (rest.is_empty() && ids.is_sorted_by(|a, b| a < b)).then_some(Self::Leaf(ids))
             }
             1 => {
@@ -134,9 +133,9 @@ impl Child {
     fn decode(bytes: &[u8; CHILD_BYTES]) -> Option<Self> {
         let (low, rest) = bytes.split_first_chunk::<ID_BYTES>()?;
         let (count, rest) = rest.split_first_chunk::<8>()?;
-        let (sum, node) = rest.split_first_chunk::<32>()?;
+        let (sum, node) = rest.split_first_chunk::<40>()?;
         Some(Self {
-            low: RecordId::try_from(&low[..]).ok()?,
+            low: RecordId::from_bytes(*low),
             sum: Sum { count: u64::from_be_bytes(*count), sum: *sum },
             node: u64::from_be_bytes(*node.first_chunk()?),
         })

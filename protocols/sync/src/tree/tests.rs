@@ -102,20 +102,34 @@ fn agree(tree: &SumTree, model: &BTreeSet<RecordId>, spans: &[Span]) {
     check(tree);
     assert!(tree.iter().eq(model.iter().copied()));
     assert_eq!(tree.total(), naive_sum(model, Span::all()));
-    assert_eq!(tree.len().unwrap(), model.len() as u64);
+    assert_eq!(tree.len(), model.len() as u64);
+    assert_eq!(tree.last().unwrap(), model.last().copied());
+    // One way through the tree answers as each question on its own.
+    let mut walk = tree.walk();
     for (position, id) in model.iter().enumerate() {
-        assert_eq!(tree.at(position as u64).unwrap(), Some(*id));
-        assert!(tree.contains(id).unwrap());
+        assert_eq!(walk.at(position as u64).unwrap(), Some(*id));
+        assert!(walk.contains(id).unwrap());
+        assert_eq!(walk.before(id).unwrap().count, position as u64);
     }
-    assert_eq!(tree.at(model.len() as u64).unwrap(), None);
+    assert_eq!(walk.at(model.len() as u64).unwrap(), None);
+    let before = |bound| Span { from: RecordId::MIN, to: bound };
     for span in spans {
-        assert_eq!(tree.sum(*span).unwrap(), naive_sum(model, *span));
+        for bound in [span.from, span.to] {
+            assert_eq!(tree.before(&bound).unwrap(), naive_sum(model, before(bound)));
+            assert_eq!(walk.before(&bound).unwrap(), naive_sum(model, before(bound)));
+        }
         let inside: Vec<_> = model.iter().filter(|id| span.contains(id)).copied().collect();
         assert_eq!(tree.list(*span, usize::MAX).unwrap(), inside);
         let some = inside.len() / 2;
-        assert_eq!(tree.list(*span, some).unwrap(), inside[..some]);
-        assert_eq!(tree.select(*span, some as u64).unwrap(), inside.get(some).copied());
-        assert_eq!(tree.select(*span, inside.len() as u64).unwrap(), None);
+        assert_eq!(walk.list(*span, some).unwrap(), inside[..some]);
+    }
+    let len = model.len() as u64;
+    for slack in [0, 1, 10, len / 3] {
+        for want in (slack + 1..len.saturating_sub(slack)).step_by(1 + model.len() / 13) {
+            let (bound, sum) = walk.cut(want, slack).unwrap();
+            assert_eq!(sum, naive_sum(model, before(bound)), "{want} {slack}");
+            assert!(sum.count.abs_diff(want) <= slack, "{} {want} {slack}", sum.count);
+        }
     }
 }
 
@@ -126,7 +140,7 @@ proptest! {
         steps in prop::collection::vec((0u64..60, 0u8..20, prop::bool::weighted(0.65)), 0..3000),
         spans in prop::collection::vec(((0u64..61, 0u8..20), (0u64..61, 0u8..20)), 1..12),
     ) {
-        let mut tree = SumTree::new();
+        let mut tree = SumTree::default();
         let mut model = BTreeSet::new();
         for (time, hash, insert) in steps {
             let id = id(time, hash);
@@ -158,18 +172,18 @@ fn deep_trees_keep_their_shape_in_any_order_of_growth_and_decay() {
         (&descending, &scattered),
         (&scattered, &ascending),
     ] {
-        let mut tree = SumTree::new();
+        let mut tree = SumTree::default();
         for time in grow {
             assert!(tree.insert(id(*time, 1)).unwrap());
             assert!(!tree.insert(id(*time, 1)).unwrap(), "a second time changes nothing");
         }
         assert!(check(&tree) <= 4);
-        assert_eq!(tree.at(12_345).unwrap(), Some(id(12_345, 1)));
+        assert_eq!(tree.walk().at(12_345).unwrap(), Some(id(12_345, 1)));
         assert_eq!(tree.before(&id(12_345, 0)).unwrap().count, 12_345);
         for time in &decay[..decay.len() - 10] {
             assert!(tree.remove(&id(*time, 1)));
         }
-        assert_eq!(tree.len().unwrap(), 10);
+        assert_eq!(tree.len(), 10);
         assert_eq!(check(&tree), 0, "one leaf is left");
         for time in &decay[decay.len() - 10..] {
             assert!(tree.remove(&id(*time, 1)));
@@ -180,10 +194,10 @@ fn deep_trees_keep_their_shape_in_any_order_of_growth_and_decay() {
 
 #[test]
 fn an_id_at_infinity_is_refused() {
-    let mut tree = SumTree::new();
+    let mut tree = SumTree::default();
     assert_eq!(tree.insert(id(u64::MAX, 3)), Err(PastTheEnd(id(u64::MAX, 3))));
     assert!(tree.insert(id(u64::MAX - 1, 255)).unwrap());
-    assert_eq!(tree.sum(Span::all()).unwrap().count, 1);
+    assert_eq!(tree.total().count, 1);
 }
 
 proptest! {
@@ -221,7 +235,7 @@ proptest! {
             let ids: Vec<_> = model.iter().copied().collect();
             prop_assert_eq!(tree.list(Span::all(), usize::MAX).unwrap(), ids.clone());
             prop_assert_eq!(tree.last().unwrap(), ids.last().copied());
-            prop_assert_eq!(tree.len().unwrap(), model.len() as u64);
+            prop_assert_eq!(tree.len(), model.len() as u64);
             if let Some(top) = kept.root().node {
                 let mut seen = 0;
                 let (sum, below) = check_node(&kept, top, kept.root().levels, true, &mut seen);
@@ -261,7 +275,7 @@ fn a_tree_that_does_not_fit_together_is_an_error() {
     assert!(root.levels > 1);
     let reads = |kept: &Kept, root: Root| {
         let tree = Tree::new(root, kept);
-        let sums = tree.before(&id(17, 0)).is_ok() && tree.at(17).is_ok();
+        let sums = tree.before(&id(17, 0)).is_ok() && tree.walk().at(17).is_ok();
         let lists = tree.contains(&id(17, 0)).is_ok() && tree.list(Span::all(), 100).is_ok();
         assert_eq!(sums, lists);
         sums && Update::new(root, kept).insert(&id(17, 1)).is_ok()

@@ -34,10 +34,23 @@ pub struct Changes {
     pub nodes: BTreeMap<NodeNumber, Option<Node>>,
 }
 
-/// Where to cut a node that has grown too large. What grows at its end is cut there, which leaves
-/// full nodes behind where ids come in their order.
-fn cut_point(len: usize, grown_at: usize) -> usize {
-    if grown_at + 1 == len { len - 1 } else { len / 2 }
+/// Where to cut a node that has grown too large. What grows at its end is cut near there, which
+/// leaves fuller nodes behind where ids come in their order.
+///
+/// Leaves are cut before the id whose hash is the lowest of those in the middle, or in the latter
+/// half: so that the leaves of two sets that differ here and there begin at the same ids elsewhere,
+/// and are compared without being read.
+fn cut_point(node: &Node, grown_at: usize) -> usize {
+    let len = node.len();
+    let at_end = grown_at + 1 == len;
+    match node {
+        Node::Leaf(ids) => {
+            let window = if at_end { len / 2..len } else { len / 4..len - len / 4 };
+            window.min_by_key(|at| ids[*at].hash()).unwrap_or(len / 2)
+        }
+        Node::Branch(_) if at_end => len - 1,
+        Node::Branch(_) => len / 2,
+    }
 }
 
 impl<N: Nodes> Update<N> {
@@ -172,7 +185,8 @@ impl<N: Nodes> Update<N> {
             _ => return Err(self.nodes.misfit(number)),
         };
         let split = if node.len() > node.capacity() {
-            node.split_off(cut_point(node.len(), grown_at))
+            let at = cut_point(&node, grown_at);
+            node.split_off(at)
         } else {
             None
         };

@@ -259,8 +259,8 @@ fn request() {
         tampered("257 tags", array(&[part(&2), list(&many_tags)]), "not-canonical"),
         tampered("set 2", array(&[part(&3), tag(), part(&2), blob(&[])]), "value"),
         tampered(
-            "a message of 65537 bytes",
-            array(&[part(&3), tag(), part(&0), blob(&vec![0; 65_537])]),
+            "a message of 262145 bytes",
+            array(&[part(&3), tag(), part(&0), blob(&vec![0; 262_145])]),
             "limit",
         ),
         tampered("ids out of order", array(&[part(&4), tag(), ids(&[high, low])]), "order"),
@@ -368,7 +368,7 @@ fn response() {
         tampered("positions out of order", array(&[part(&2), codes(&[3, 2])]), "order"),
         tampered("a position twice", array(&[part(&2), codes(&[3, 3])]), "order"),
         tampered("position 256", array(&[part(&2), codes(&[256])]), "limit"),
-        tampered("a message of 65537 bytes", array(&[part(&3), blob(&vec![0; 65_537])]), "limit"),
+        tampered("a message of 262145 bytes", array(&[part(&3), blob(&vec![0; 262_145])]), "limit"),
         tampered("records without what is absent", array(&[part(&4), list(&[])]), "not-canonical"),
         tampered("absent ids twice", array(&[part(&4), list(&[]), ids(&[id, id])]), "order"),
         tampered(
