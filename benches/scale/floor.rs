@@ -16,12 +16,12 @@ use tempfile::TempDir;
 
 use crate::fill::Log;
 use crate::process::{Part, disk, say, wait_for_the_end};
-use crate::transfer::Took;
+use crate::transfer::{Took, runtime};
 
 const PAGE: u64 = 1000;
 
 #[derive(Debug, Clone, Copy, Default)]
-struct Bytes;
+pub(crate) struct Bytes;
 
 impl request_response::Codec for Bytes {
     type Protocol = StreamProtocol;
@@ -67,9 +67,9 @@ impl request_response::Codec for Bytes {
     }
 }
 
-type Bare = request_response::Behaviour<Bytes>;
+pub(crate) type Bare = request_response::Behaviour<Bytes>;
 
-fn swarm() -> Swarm<Bare> {
+pub(crate) fn swarm() -> Swarm<Bare> {
     SwarmBuilder::with_new_identity()
         .with_tokio()
         .with_tcp(tcp::Config::default().nodelay(true), noise::Config::new, yamux::Config::default)
@@ -83,15 +83,15 @@ fn swarm() -> Swarm<Bare> {
 }
 
 fn run(work: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(work);
+    runtime().block_on(work);
 }
 
 /// A key that sorts as the records do, as the store of a node has them.
-fn key(id: &RecordId) -> Vec<u8> {
+pub(crate) fn key(id: &RecordId) -> Vec<u8> {
     [&[b'r', 0, 0, 0, 0, 1], &id.as_bytes()[..]].concat()
 }
 
-fn open(dir: &Path) -> sled::Db {
+pub(crate) fn open(dir: &Path) -> sled::Db {
     sled::Config::new().path(dir).cache_capacity(64 << 20).open().unwrap()
 }
 

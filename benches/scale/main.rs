@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! cargo bench --bench scale                 every row of the table, in some ten minutes
-//! cargo bench --bench scale -- transfer     some of them: transfer, empty, million, reconcile
+//! cargo bench --bench scale -- transfer     some of them: transfer, empty, million, reconcile,
+//!                                           latency, writes, import
 //! ```
 //!
 //! Rows that speak of memory or of two nodes run in processes of their own: this program again,
@@ -11,12 +12,16 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 #![allow(missing_docs, reason = "a program")]
 
+mod bare;
 mod fill;
 mod floor;
+mod http;
 mod process;
 mod reconcile;
 mod table;
+mod times;
 mod transfer;
+mod write;
 
 use table::Table;
 
@@ -30,5 +35,6 @@ fn main() {
     let mut table = Table::new(args);
     transfer::rows(&mut table);
     reconcile::rows(&mut table);
+    write::rows(&mut table);
     std::process::exit(i32::from(!table.print()));
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::{floor, transfer};
+use crate::{floor, transfer, write};
 
 /// The first argument of a process that is part of a measurement.
 pub(crate) const CHILD: &str = "child";
@@ -17,6 +17,10 @@ pub(crate) fn be(args: &[String]) {
         ["serve", dir] => transfer::serve(Path::new(dir)),
         ["receive", dir, from, space, count] => {
             transfer::receive(Path::new(dir), from, space.parse().unwrap(), count.parse().unwrap());
+        }
+        ["node", dir] => write::node(Path::new(dir), "", None),
+        ["node", dir, seeds, space] => {
+            write::node(Path::new(dir), seeds, Some(space.parse().unwrap()));
         }
         ["floor-serve", dir] => floor::serve(Path::new(dir)),
         ["floor-receive", dir, from, count] => {

@@ -21,7 +21,7 @@ use crate::table::Table;
 /// Records of one import.
 const IMPORT: usize = 1000;
 
-fn config(dir: &Path, seeds: &str, online: bool) -> Config {
+pub(crate) fn config(dir: &Path, seeds: &str, online: bool) -> Config {
     let flags = Overrides::new()
         .set("data_dir", dir.to_str().unwrap())
         .set("network.enable_network_calls", if online { "true" } else { "false" })
@@ -36,7 +36,7 @@ fn config(dir: &Path, seeds: &str, online: bool) -> Config {
     Config::load(&flags, &Environment::from_iter(none)).unwrap().config
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap()
 }
 
@@ -73,7 +73,7 @@ fn fill(dir: &Path, count: usize) -> SpaceId {
     })
 }
 
-async fn tell(handle: &Handle, command: Command) -> Reply {
+pub(crate) async fn tell(handle: &Handle, command: Command) -> Reply {
     handle.command(command).await.unwrap().unwrap()
 }
 

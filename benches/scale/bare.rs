@@ -1,0 +1,90 @@
+//! What writing costs at least: batches of records in sled, each flushed and synced, and round trips
+//! of bare libp2p.
+
+use std::fs::File;
+use std::time::Instant;
+
+use futures::StreamExt as _;
+use libp2p::request_response::{Event, Message};
+use libp2p::swarm::SwarmEvent;
+use ocm_record::{RecordId, SpaceId, Time};
+use tempfile::TempDir;
+
+use crate::fill::Log;
+use crate::floor;
+use crate::times::Times;
+use crate::transfer::runtime;
+
+/// How long it takes to make batches of so many records durable, one after the other.
+pub(crate) fn commits(records: usize, batches: usize) -> Times {
+    let dir = TempDir::new().unwrap();
+    let db = floor::open(dir.path());
+    let file = File::open(dir.path().join("db")).unwrap();
+    let space = SpaceId(RecordId::of_header(Time(1), b"a space"));
+    let mut log = Log::new(space, vec![space.0]);
+    let batches: Vec<sled::Batch> = (0..batches)
+        .map(|_| {
+            let mut batch = sled::Batch::default();
+            for record in log.by_ref().take(records) {
+                batch.insert(floor::key(&record.id()), record.encode());
+            }
+            batch
+        })
+        .collect();
+    let mut batches = batches.into_iter();
+    Times::measure(batches.len(), |_| {
+        db.apply_batch(batches.next().unwrap()).unwrap();
+        db.flush().unwrap();
+        file.sync_data().unwrap();
+    })
+}
+
+/// How long a request and its answer of a record's size take between two connected peers.
+pub(crate) fn round_trips(count: usize) -> Times {
+    let work = async move {
+        let (mut asking, mut answering) = (floor::swarm(), floor::swarm());
+        answering.listen_on("/ip4/127.0.0.1/tcp/0".parse().unwrap()).unwrap();
+        let address = loop {
+            if let SwarmEvent::NewListenAddr { address, .. } = answering.select_next_some().await {
+                break address;
+            }
+        };
+        tokio::spawn(async move {
+            loop {
+                let event = answering.select_next_some().await;
+                if let SwarmEvent::Behaviour(Event::Message {
+                    message: Message::Request { channel, .. },
+                    ..
+                }) = event
+                {
+                    answering.behaviour_mut().send_response(channel, vec![7; 500]).unwrap();
+                }
+            }
+        });
+        asking.dial(address).unwrap();
+        let peer = loop {
+            let event = asking.select_next_some().await;
+            if let SwarmEvent::ConnectionEstablished { peer_id, .. } = event {
+                break peer_id;
+            }
+        };
+        let mut times = Vec::new();
+        for n in 0..count {
+            let began = Instant::now();
+            asking.behaviour_mut().send_request(&peer, n as u64);
+            loop {
+                let event = asking.select_next_some().await;
+                if let SwarmEvent::Behaviour(Event::Message {
+                    message: Message::Response { .. },
+                    ..
+                }) = event
+                {
+                    break;
+                }
+            }
+            times.push(began.elapsed());
+        }
+        Times::of(times)
+    };
+    runtime().block_on(work)
+}
