@@ -35,7 +35,7 @@ use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post};
 use ocm_record::SpaceId;
 use tokio::net::TcpListener;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Mutex, Semaphore, watch};
 
 pub use problem::{Problem, Reason};
 pub use token::{Token, TokenError};
@@ -49,7 +49,7 @@ pub mod limits {
     pub const BODY_BYTES: usize = 1024 * 1024;
     /// Bytes of the body of a batch: 6 MiB, of which its records make 8 MiB at most.
     pub const BATCH_BYTES: usize = 6 * 1024 * 1024;
-    /// Batches that are read or carried out at once; more wait for their turn.
+    /// Batches that lie in memory at once; more wait for their turn.
     pub const BATCHES: usize = 4;
     /// Requests that are answered at once; past it a request is told to come again.
     pub const REQUESTS: usize = 256;
@@ -108,6 +108,8 @@ struct Parts {
     requests: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     batches: Arc<Semaphore>,
+    /// Held from the reading of a batch until it has its place in the order of writes.
+    batch_turn: Mutex<()>,
     stopping: watch::Sender<bool>,
 }
 
@@ -155,6 +157,7 @@ impl Api {
             requests: Arc::new(Semaphore::new(limits::REQUESTS)),
             listeners: Arc::new(Semaphore::new(limits::LISTENERS)),
             batches: Arc::new(Semaphore::new(limits::BATCHES)),
+            batch_turn: Mutex::new(()),
             stopping: watch::Sender::new(false),
         }))
     }

@@ -185,8 +185,30 @@ impl Handle {
     }
 
     async fn ask<T>(&self, job: impl FnOnce(oneshot::Sender<T>) -> Job) -> Result<T, Stopping> {
+        self.begin(job).await?.await.map_err(|_| Stopping)
+    }
+
+    async fn begin<T>(
+        &self,
+        job: impl FnOnce(oneshot::Sender<T>) -> Job,
+    ) -> Result<oneshot::Receiver<T>, Stopping> {
         let (reply, answer) = oneshot::channel();
         self.jobs.send(job(reply)).await.map_err(|_| Stopping)?;
+        Ok(answer)
+    }
+
+    /// As [`Self::command`]; gives up `turn` as soon as the command has its place before all that
+    /// are asked for later.
+    ///
+    /// # Errors
+    /// As [`Self::command`].
+    pub async fn command_in_turn<T: Send>(
+        &self,
+        command: Command,
+        turn: T,
+    ) -> Result<Result<Reply, CommandError>, Stopping> {
+        let answer = self.begin(|reply| Job::Core(command, reply)).await?;
+        drop(turn);
         answer.await.map_err(|_| Stopping)
     }
 

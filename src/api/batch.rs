@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use ocm_record::{MemoryId, RecordId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::MutexGuard;
 
 use super::body::refuse;
 use super::memories::space_for;
@@ -69,7 +70,9 @@ pub(super) async fn create(
 
 async fn carry_out(api: &Api, request: Request) -> Result<Outcomes, Problem> {
     // Never closed. What is read meanwhile lies in memory.
-    let _turn = api.0.batches.acquire().await;
+    let _place = api.0.batches.acquire().await;
+    // Batches are written in the order in which they came, although several are under way.
+    let mut turn = Some(api.0.batch_turn.lock().await);
     let batch = Json::<Batch>::from_request(request, &()).await;
     let Json(Batch { space, items }) = batch.map_err(|rejection| {
         if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
@@ -100,9 +103,12 @@ async fn carry_out(api: &Api, request: Request) -> Result<Outcomes, Problem> {
             }
         }
     }
+    let mut left = spaces.len();
     for (named, contents) in spaces {
+        left -= 1;
+        let turn = if left == 0 { turn.take() } else { None };
         let (indexes, contents): (Vec<usize>, Vec<Value>) = contents.into_iter().unzip();
-        match write(api, named.as_deref().or(space.as_deref()), contents).await {
+        match write(api, named.as_deref().or(space.as_deref()), contents, turn).await {
             Ok(results) => outcomes.extend(indexes.into_iter().zip(results)),
             Err(problem) if named.is_none() || problem.is_of_node() => return Err(problem),
             Err(problem) => {
@@ -125,8 +131,9 @@ async fn write(
     api: &Api,
     space: Option<&str>,
     contents: Vec<Value>,
+    turn: Option<MutexGuard<'_, ()>>,
 ) -> Result<Vec<Result<MemoryId, Problem>>, Problem> {
     let space = space_for(api, space).await?;
-    let results = api.0.views.create_many(space, contents).await?;
+    let results = api.0.views.create_many(space, contents, turn).await?;
     Ok(results.into_iter().map(|result| result.map_err(Problem::from)).collect())
 }

@@ -93,8 +93,8 @@ pub(super) async fn create(
     Input(New { space, content }): Input<New>,
 ) -> Result<(StatusCode, Json<Memory>), Problem> {
     let space = space_for(&api, space.as_deref()).await?;
-    let place = api.0.views.create(space, content).await?;
-    Ok((StatusCode::CREATED, Json(api.0.views.read(place).await?.into())))
+    let reading = api.0.views.create_and_show(space, content).await?;
+    Ok((StatusCode::CREATED, Json(reading.into())))
 }
 
 pub(super) async fn show(

@@ -1,5 +1,6 @@
 //! `ocm import`: many memories from a file of JSON lines.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -20,6 +21,9 @@ const LONGEST_LINE: u64 = 1024 * 1024;
 /// Bytes of lines past which a batch takes no further one; the API takes 6 MiB.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
+/// Batches that are under way at once, so that one can be signed while another is written.
+const UNDER_WAY: usize = 2;
+
 /// Takes away what stands on the line of a terminal.
 const CLEAR: &str = "\r\x1b[K";
 
@@ -35,6 +39,9 @@ pub(super) struct Import {
     /// Begin with this line; those before it are left out
     #[arg(long, value_name = "LINE", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
     from: u64,
+    /// End with this line
+    #[arg(long, value_name = "LINE")]
+    to: Option<u64>,
 }
 
 /// One line that is not empty.
@@ -50,6 +57,7 @@ struct Lines<'a> {
     name: String,
     number: u64,
     from: u64,
+    to: u64,
     ended: bool,
 }
 
@@ -66,17 +74,19 @@ struct Report<'a> {
     failed: u64,
     /// The last line of which it is known what became of it.
     last: u64,
+    /// Lines of which that is not known, from the first to the last, where a batch failed.
+    unknown: Option<(u64, u64)>,
 }
 
 /// `ocm import FILE`.
 pub(super) fn run(import: Import, context: Context<'_, '_>) -> Result<Exit, Failure> {
-    let Import { file, space, from } = import;
+    let Import { file, space, from, to } = import;
     let client = context.client()?;
     let Context { global, loaded, io } = context;
     // Each line may name its own, so that there need be none.
     let space = space.or_else(|| loaded.config.space.default.map(|id| id.to_string()));
     let most = loaded.config.api.batch_memories as usize;
-    let lines = Lines::open(&file, io.input, from)?;
+    let lines = Lines::open(&file, io.input, (from, to.unwrap_or(u64::MAX)))?;
     let quiet = global.quiet > 0;
     let mut report = Report {
         json: global.json,
@@ -88,12 +98,14 @@ pub(super) fn run(import: Import, context: Context<'_, '_>) -> Result<Exit, Fail
         written: 0,
         failed: 0,
         last: from - 1,
+        unknown: None,
     };
     let done = stream(lines, &client, space.as_deref(), most, &mut report);
     report.end(done)
 }
 
-/// Sends batch after batch; the next one is read while one is under way.
+/// Sends batch after batch, in the order of the lines: while one is under way the next is read, and
+/// follows it. After a failure nothing more is sent, and what is under way is waited for.
 fn stream(
     mut lines: Lines<'_>,
     client: &Client,
@@ -102,36 +114,63 @@ fn stream(
     report: &mut Report<'_>,
 ) -> Result<(), Failure> {
     std::thread::scope(|scope| {
-        let (bodies, to_send) = sync_channel::<Json>(1);
-        let (answered, answers) = sync_channel::<Result<Answer, ClientError>>(1);
-        scope.spawn(move || {
-            for body in to_send {
-                // Ends with the one that reads.
-                if answered.send(client.post("/v1/memories:batch", Some(&body))).is_err() {
-                    return;
+        let senders: [_; UNDER_WAY] = std::array::from_fn(|_| {
+            let (bodies, to_send) = sync_channel::<Json>(1);
+            let (answered, answers) = sync_channel::<Result<Answer, ClientError>>(1);
+            scope.spawn(move || {
+                for body in to_send {
+                    // Ends with the one that reads.
+                    if answered.send(client.post("/v1/memories:batch", Some(&body))).is_err() {
+                        return;
+                    }
                 }
-            }
+            });
+            (bodies, answers)
         });
-        let died = || Failure::from(anyhow!("the thread that sends batches has died"));
-        let mut under_way: Option<Vec<Line>> = None;
+        let mut turns = senders.iter().cycle();
+        let mut under_way = VecDeque::new();
+        let mut done = Ok(());
+        let mut next = lines.batch(most);
         loop {
-            let batch = lines.batch(most);
-            if let Some(sent) = under_way.take() {
-                let answer = answers.recv().map_err(|_| died())?;
-                report.answered(sent, &answer?)?;
+            let sending = done.is_ok() && next.as_ref().is_ok_and(|batch| !batch.is_empty());
+            if sending && under_way.len() < UNDER_WAY {
+                let (mut batch, (bodies, answers)) = (next?, turns.next().ok_or_else(died)?);
+                let items = batch.iter_mut().filter_map(|line| line.item.as_mut().ok());
+                let items: Vec<Json> = items.map(Json::take).collect();
+                let mut body = Map::from_iter([("items".to_owned(), Json::Array(items))]);
+                body.extend(space.map(|space| ("space".to_owned(), json!(space))));
+                bodies.send(Json::Object(body)).map_err(|_| died())?;
+                under_way.push_back((batch, answers));
+                next = lines.batch(most);
+            } else if let Some((sent, answers)) = under_way.pop_front() {
+                let answer: Result<Answer, ClientError> = answers.recv().map_err(|_| died())?;
+                let lines = sent.first().zip(sent.last());
+                let lines = lines.map(|(first, last)| (first.number, last.number));
+                let heard = answer.map_err(Failure::from);
+                let heard = heard.and_then(|answer| report.answered(sent, &answer));
+                match (heard, done.is_ok()) {
+                    (Err(failure), true) => {
+                        report.unknown = lines;
+                        done = Err(failure);
+                    }
+                    // It followed one that failed, and fared no better.
+                    (Err(_), false) => report.unknown = report.unknown.zip(lines).map(both),
+                    (Ok(()), _) => {}
+                }
+            } else {
+                return done.and(next.map(drop));
             }
-            let mut batch = batch?;
-            if batch.is_empty() {
-                return Ok(());
-            }
-            let items = batch.iter_mut().filter_map(|line| line.item.as_mut().ok());
-            let items: Vec<Json> = items.map(Json::take).collect();
-            let mut body = Map::from_iter([("items".to_owned(), Json::Array(items))]);
-            body.extend(space.map(|space| ("space".to_owned(), json!(space))));
-            bodies.send(Json::Object(body)).map_err(|_| died())?;
-            under_way = Some(batch);
         }
     })
+}
+
+/// From the first line of one to the last of the other.
+const fn both(((first, _), (_, last)): ((u64, u64), (u64, u64))) -> (u64, u64) {
+    (first, last)
+}
+
+fn died() -> Failure {
+    anyhow!("a thread that sends batches has died").into()
 }
 
 impl Report<'_> {
@@ -185,11 +224,19 @@ impl Report<'_> {
         }
         if let Err(failure) = done {
             if failure.exit() != Exit::Done && !self.quiet {
-                let next = self.last + 1;
+                let go_on = match self.unknown {
+                    // A later batch was answered.
+                    Some((first, last)) if last < self.last => format!(
+                        "go on with --from {first} --to {last}, then with --from {}",
+                        self.last + 1
+                    ),
+                    Some((first, _)) => format!("go on with --from {first}"),
+                    None => format!("go on with --from {}", self.last + 1),
+                };
                 writeln!(
                     self.errors,
-                    "{written} written, {failed} failed; go on with --from {next} (some of the \
-                     lines from there on may be written)"
+                    "{written} written, {failed} failed; {go_on} (a batch that was cut short may \
+                     be written)"
                 )?;
             }
             return Err(failure);
@@ -217,7 +264,7 @@ fn problem(why: &str) -> Json {
 }
 
 impl<'a> Lines<'a> {
-    fn open(file: &Path, input: &'a mut dyn Read, from: u64) -> Result<Self, Failure> {
+    fn open(file: &Path, input: &'a mut dyn Read, (from, to): (u64, u64)) -> Result<Self, Failure> {
         let name = file.display().to_string();
         let source: Box<dyn Read + 'a> = if name == "-" {
             Box::new(input)
@@ -226,13 +273,13 @@ impl<'a> Lines<'a> {
                 .map_err(|error| Failure::Usage(format!("cannot read {name}: {error}")))?;
             Box::new(file)
         };
-        Ok(Self { source: BufReader::new(source), name, number: 0, from, ended: false })
+        Ok(Self { source: BufReader::new(source), name, number: 0, from, to, ended: false })
     }
 
     /// The next lines; none at the end.
     fn batch(&mut self, most: usize) -> Result<Vec<Line>, Failure> {
         let (mut batch, mut bytes) = (Vec::new(), 0);
-        while !self.ended && batch.len() < most && bytes < BATCH_BYTES {
+        while !self.ended && self.number < self.to && batch.len() < most && bytes < BATCH_BYTES {
             let text = self.next_line();
             let text =
                 text.map_err(|error| anyhow!("cannot read {} further: {error}", self.name))?;
@@ -279,5 +326,35 @@ fn item(text: &[u8]) -> Result<Json, String> {
             Ok(if whole { Json::Object(object) } else { json!({ "content": object }) })
         }
         _ => Err("it is no JSON object".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_in_doubt_are_told_from_those_that_are_written() {
+        let hint = |last: u64, unknown: Option<(u64, u64)>| {
+            let (mut output, mut errors) = (Vec::new(), Vec::new());
+            let report = Report {
+                json: true,
+                progress: false,
+                quiet: false,
+                output: &mut output,
+                errors: &mut errors,
+                began: Instant::now(),
+                written: 0,
+                failed: 0,
+                last,
+                unknown,
+            };
+            assert!(report.end(Err(died())).is_err());
+            String::from_utf8(errors).unwrap()
+        };
+        assert!(hint(500, None).contains("go on with --from 501 ("));
+        assert!(hint(500, Some((501, 1000))).contains("go on with --from 501 ("));
+        let both = "go on with --from 501 --to 1000, then with --from 1501 (";
+        assert!(hint(1500, Some((501, 1000))).contains(both));
     }
 }

@@ -127,8 +127,9 @@ taken apart when it has nothing else in it. Empty lines are left out.
 
 Lines are sent in batches (api.batch_memories), each made durable by one flush and acknowledged \
 line by line. A line that cannot be written is named, and does not stop the others; the command then \
-exits 1. What is cut short says with which line to go on: --from. The batch that was under way may \
-be written or not, whole.
+exits 1. What is cut short says with which line to go on: --from. Two batches are under way at once; \
+what became of them when this program is killed is not known, save that each is written whole or \
+not at all.
 
 Examples:
   ocm import visits.jsonl

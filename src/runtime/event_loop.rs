@@ -19,6 +19,7 @@ use crate::handle::{Job, Numbered, Status};
 use crate::network::{
     ChannelId, GossipId, Network, NetworkEvent, RequestId as NetworkRequest, TOPIC_PREFIX, Verdict,
 };
+use crate::store::writer::GROUP_BATCHES;
 use crate::store::{Ack, AckSender, Store, StoreReader, SubmitError};
 use crate::telemetry::metrics::{self, Metrics};
 
@@ -26,6 +27,10 @@ use crate::telemetry::metrics::{self, Metrics};
 const SHOW_EVERY: Duration = Duration::from_millis(50);
 /// How often it is made anew in any case: round trips and ages move by themselves.
 const REFRESH_EVERY: Duration = Duration::from_secs(1);
+
+/// Acknowledgements, or jobs, that one turn of the loop takes up at most: as many as one group of
+/// the store has.
+const TURN: usize = GROUP_BATCHES;
 
 /// How often it is kept for the next run where peers are.
 const SAVE_EVERY: Duration = Duration::from_secs(60);
@@ -52,6 +57,9 @@ enum Submitted {
     Damage,
 }
 
+/// What a command is answered.
+type Answer = Result<Reply, CommandError>;
+
 /// The loop's state.
 pub(super) struct EventLoop {
     pub(super) node: Node,
@@ -67,7 +75,9 @@ pub(super) struct EventLoop {
     next_ticket: u64,
     /// Batches that found the store's queue full.
     backlog: VecDeque<(u64, Batch)>,
-    replies: BTreeMap<Ticket, oneshot::Sender<Result<Reply, CommandError>>>,
+    replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    /// Replies that are given at the end of this turn, when what is shown has their effect.
+    given: Vec<(oneshot::Sender<Answer>, Answer)>,
     requests: HashMap<NetworkRequest, RequestId>,
     messages: BTreeMap<u64, (GossipId, PeerId)>,
     /// Where peers are, for the next run; written every [`SAVE_EVERY`], and with what the owner asks.
@@ -115,6 +125,7 @@ impl EventLoop {
             next_ticket: 0,
             backlog: VecDeque::new(),
             replies: BTreeMap::new(),
+            given: Vec::new(),
             requests: HashMap::new(),
             messages: BTreeMap::new(),
             peers_file,
@@ -139,19 +150,39 @@ impl EventLoop {
         let mut stop = std::pin::pin!(stop);
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
+        'run: loop {
             let open = self.backlog.is_empty();
             let wake = self.next_wake();
             tokio::select! {
-                () = &mut stop => break,
-                Some(ack) = self.acks.1.recv() => self.acknowledged(ack)?,
+                () = &mut stop => break 'run,
+                Some(ack) = self.acks.1.recv() => {
+                    self.acknowledged(ack)?;
+                    // A group of the store is acknowledged at once.
+                    for _ in 1..TURN {
+                        let Ok(ack) = self.acks.1.try_recv() else { break };
+                        self.acknowledged(ack)?;
+                    }
+                }
                 verified = self.verified.recv() => match verified {
                     Some((job, results)) => self.handle(Input::Verified { job, results })?,
                     None => return Err(LoopError::Verifier),
                 },
                 job = self.jobs.recv(), if open => match job {
-                    Some(Job::Stop) | None => break,
-                    Some(job) => self.job(job)?,
+                    Some(Job::Stop) | None => break 'run,
+                    Some(job) => {
+                        self.job(job)?;
+                        // What is there now goes to the disk together.
+                        for _ in 1..TURN {
+                            if !self.backlog.is_empty() {
+                                break;
+                            }
+                            match self.jobs.try_recv() {
+                                Ok(Job::Stop) => break 'run,
+                                Ok(job) => self.job(job)?,
+                                Err(_) => break,
+                            }
+                        }
+                    }
                 },
                 event = next_event(&mut self.network), if open => self.network_event(event)?,
                 () = tokio::time::sleep(wake) => self.handle(Input::Tick)?,
@@ -165,8 +196,12 @@ impl EventLoop {
                     }
                 }
             }
-            if self.stale && self.shown.elapsed() >= SHOW_EVERY {
+            if !self.given.is_empty() || self.stale && self.shown.elapsed() >= SHOW_EVERY {
                 self.show(false);
+            }
+            for (reply, result) in self.given.drain(..) {
+                // Whoever asked may have gone; the record is written all the same.
+                let _ = reply.send(result);
             }
         }
         told(self.save_peers().await);
@@ -191,10 +226,6 @@ impl EventLoop {
 
     fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), LoopError> {
         self.stale |= !outputs.is_empty();
-        if outputs.iter().any(|output| matches!(output, Output::Reply { .. })) {
-            // Whoever hears the reply is to see its effect.
-            self.show(false);
-        }
         for output in outputs {
             self.carry_out_one(output)?;
         }
@@ -208,8 +239,7 @@ impl EventLoop {
             Output::Sign { job, key, records } => self.verifier.sign(job, key, records),
             Output::Reply { ticket, result } => {
                 if let Some(reply) = self.replies.remove(&ticket) {
-                    // Whoever asked may have gone; the record is written all the same.
-                    let _ = reply.send(result);
+                    self.given.push((reply, result));
                 }
             }
             Output::Send { peer, request, bytes } => match &mut self.network {

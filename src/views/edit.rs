@@ -1,7 +1,8 @@
 //! Edits: from content or a patch to a record that the core writes.
 
 use ipld_core::ipld::Ipld;
-use ocm_memory::{Document, Edit, PatchError, TakeError, create_edits, encode_edits};
+use ocm_memory::{Document, Edit, PatchError, TakeError, content_of, create_edits, encode_edits};
+use ocm_node::layout::SpaceNumber;
 use ocm_node::storage::Reader;
 use ocm_node::{Command, Reply};
 use ocm_record::{Body, MemoryId, RecordId, SALT_LEN, SpaceId};
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use super::find::number_of;
 use super::read::Assembly;
-use super::{MemoryPlace, STRIPES, ViewError, Views};
+use super::{MemoryPlace, Reading, STRIPES, ViewError, Views};
 
 /// Edits, and the records that they build on.
 struct Change {
@@ -23,36 +24,82 @@ impl Views {
     /// # Errors
     /// When the content makes no record, this node may not write, or the store fails.
     pub async fn create(&self, space: SpaceId, content: Value) -> Result<MemoryPlace, ViewError> {
-        let (number, edits) = self
-            .off_thread(move |store| Ok((number_of(store, space)?, create_edits(&content)?)))
-            .await?;
-        let record = self.write(space, None, Change { deps: Vec::new(), edits }).await?;
-        Ok(MemoryPlace { space, number, memory: MemoryId(record) })
+        Ok(self.begin(space, &content).await?.0)
+    }
+
+    /// As [`Self::create`]; returns what the memory reads as. Where that follows from what was
+    /// written, whole and verified a moment ago, it is not read again.
+    ///
+    /// # Errors
+    /// As [`Self::create`].
+    pub async fn create_and_show(
+        &self,
+        space: SpaceId,
+        content: Value,
+    ) -> Result<Reading, ViewError> {
+        let (place, edits) = self.begin(space, &content).await?;
+        let Some(content) = content_of(edits) else { return self.read(place).await };
+        let own = self.handle().status().core.did;
+        Ok(Reading {
+            place,
+            author: Some(own),
+            content: Some(content),
+            heads: vec![place.memory.0],
+            cause: None,
+            updated: place.memory.0.time(),
+            records: 1,
+            authors: vec![own],
+            voids: Vec::new(),
+            conflicts: 0,
+        })
+    }
+
+    async fn begin(
+        &self,
+        space: SpaceId,
+        content: &Value,
+    ) -> Result<(MemoryPlace, Vec<Edit>), ViewError> {
+        let number = self.number_of(space).await?;
+        // No longer than it took to read the content.
+        let edits = create_edits(content)?;
+        let fitting = fitting(&edits)?;
+        let record = self.write(space, None, Vec::new(), fitting).await?;
+        Ok((MemoryPlace { space, number, memory: MemoryId(record) }, edits))
+    }
+
+    /// The number of a space in the store. Most are in what is shown of the node.
+    async fn number_of(&self, space: SpaceId) -> Result<SpaceNumber, ViewError> {
+        let status = self.handle().status();
+        match status.core.spaces.iter().find(|held| held.id == space) {
+            Some(held) => Ok(held.number),
+            None => self.off_thread(move |store| number_of(store, space)).await,
+        }
     }
 
     /// Starts many memories at once, with these contents. Each becomes one, or fails alone; those
-    /// that become one are durable when this returns, by one flush.
+    /// that become one are durable when this returns, by one flush. `turn` is given up when the
+    /// memories have their place before all that are written later.
     ///
     /// # Errors
     /// As [`Self::create`], for all of them.
-    pub async fn create_many(
+    pub async fn create_many<T: Send>(
         &self,
         space: SpaceId,
         contents: Vec<Value>,
+        turn: T,
     ) -> Result<Vec<Result<MemoryId, ViewError>>, ViewError> {
+        self.number_of(space).await?;
+        let prepare = |content: Value| fitting(&create_edits(&content)?);
         let prepared = self
-            .off_thread(move |store| {
-                number_of(store, space)?;
-                let fitting = |content: Value| fitting(&create_edits(&content)?);
-                Ok(contents.into_iter().map(fitting).collect::<Vec<_>>())
-            })
+            .off_thread(move |_| Ok(contents.into_iter().map(prepare).collect::<Vec<_>>()))
             .await?;
         let mut memories = Vec::with_capacity(prepared.len());
         let mut results = Vec::with_capacity(prepared.len());
         for edits in prepared {
             results.push(edits.map(|edits| memories.push(edits)));
         }
-        let begun = match self.handle().command(Command::Begin { space, memories }).await?? {
+        let command = Command::Begin { space, memories };
+        let begun = match self.handle().command_in_turn(command, turn).await?? {
             Reply::Begun(begun) => begun,
             other => {
                 return Err(ViewError::Aborted(format!("a batch was answered with {other:?}")));
@@ -110,16 +157,17 @@ impl Views {
         if change.edits.is_empty() {
             return Ok(None);
         }
-        self.write(place.space, Some(place.memory), change).await.map(Some)
+        let edits = fitting(&change.edits)?;
+        self.write(place.space, Some(place.memory), change.deps, edits).await.map(Some)
     }
 
     async fn write(
         &self,
         space: SpaceId,
         memory: Option<MemoryId>,
-        Change { deps, edits }: Change,
+        deps: Vec<RecordId>,
+        edits: Ipld,
     ) -> Result<RecordId, ViewError> {
-        let edits = fitting(&edits)?;
         match self.handle().command(Command::Change { space, memory, deps, edits }).await?? {
             Reply::Record { id, .. } => Ok(id),
             other => Err(ViewError::Aborted(format!("a change was answered with {other:?}"))),

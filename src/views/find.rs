@@ -196,6 +196,12 @@ impl Views {
     /// As [`Self::resolve_memory`].
     pub async fn resolve_space(&self, text: &str) -> Result<SpaceId, ViewError> {
         let prefix = Prefix::parse(text)?;
+        // A whole id is most often that of a space that is shown.
+        if let Ok(space) = text.parse::<SpaceId>()
+            && self.handle().status().core.spaces.iter().any(|held| held.id == space)
+        {
+            return Ok(space);
+        }
         self.off_thread(move |store| {
             let mut found: Vec<SpaceId> = spaces(store)?.into_iter().map(|(id, _)| id).collect();
             found.retain(|id| prefix.contains(&id.0));

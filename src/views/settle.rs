@@ -214,7 +214,11 @@ impl Views {
             loop {
                 let mut dirty = BTreeSet::new();
                 let mut all = false;
-                let mut event = match feed.recv().await {
+                let first = feed.recv().await;
+                // Rows of what comes in a row are made, and made durable, together; a list that is
+                // asked for before makes them itself.
+                tokio::time::sleep(limits::GATHERED_FOR).await;
+                let mut event = match first {
                     Ok(event) => Ok(event),
                     Err(RecvError::Lagged(_)) => Err(TryRecvError::Lagged(0)),
                     Err(RecvError::Closed) => return Ok(()),

@@ -25,8 +25,14 @@ pub fn first_content(record: &VerifiedRecord) -> Option<Value> {
         return None;
     }
     let body = record.body()?.ok()?;
+    content_of(decode_edits(&body.content).ok()?)
+}
+
+/// As [`first_content`], of a record that is to begin a memory with these edits.
+#[must_use]
+pub fn content_of(edits: Vec<Edit>) -> Option<Value> {
     let mut content = Node::Map(Default::default());
-    for edit in decode_edits(&body.content).ok()? {
+    for edit in edits {
         match edit {
             Edit::Set { path, value } => *place(&mut content, &path)? = node(&value)?,
             Edit::Text { path } => *place(&mut content, &path)? = Node::Text(String::new()),

@@ -43,7 +43,7 @@ pub use conflict::{Conflict, ConflictValue, TakeError};
 pub use differ::{PatchError, create_edits};
 pub use document::{Document, RenderError, Void};
 pub use edit::{Edit, EditError, check_edits, decode_edits, encode_edits};
-pub use first::first_content;
+pub use first::{content_of, first_content};
 pub use history::HistoryEntry;
 pub use merge::merge_patch;
 pub use past::PastLimit;

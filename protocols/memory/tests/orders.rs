@@ -6,8 +6,8 @@ mod fixture;
 use fixture::*;
 use ipld_core::ipld::Ipld;
 use ocm_memory::{
-    Conflict, Document, Edit, HistoryEntry, Path, RenderError, Step, Void, encode_edits,
-    first_content,
+    Conflict, Document, Edit, HistoryEntry, Path, RenderError, Step, Void, content_of,
+    encode_edits, first_content,
 };
 use ocm_record::{RecordId, VerifiedRecord};
 use proptest::prelude::*;
@@ -281,8 +281,10 @@ proptest! {
             content.into_iter().filter_map(|(key, value)| Some((key, json(&value)?))).collect()
         );
         let mut scribe = Scribe::default();
-        scribe.write(1, &[], &ocm_memory::create_edits(&content).unwrap());
-        prop_assert_eq!(first_content(&scribe.records[0]), Some(content));
+        let edits = ocm_memory::create_edits(&content).unwrap();
+        scribe.write(1, &[], &edits);
+        prop_assert_eq!(first_content(&scribe.records[0]), Some(content.clone()));
+        prop_assert_eq!(content_of(edits), Some(content));
     }
 }
 

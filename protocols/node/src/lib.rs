@@ -95,6 +95,10 @@ pub mod limits {
     /// Bytes of the records that one command begins. With their keys they must stay within what a
     /// store takes at once (16 MiB).
     pub const BEGUN_BYTES: usize = 8 * 1024 * 1024;
+    /// Memories that one command begins from which on more are expected to follow.
+    pub const BULK_MEMORIES: usize = 64;
+    /// Milliseconds for which they are expected.
+    pub const BULK_MS: u64 = 500;
     /// Spaces that one node replicates.
     pub const SPACES: usize = 256;
 

@@ -415,7 +415,8 @@ impl Node {
                     parity: space.parity(),
                     tallies: space.tallies,
                     held: held_in.get(&space.id).copied().unwrap_or_default(),
-                    filling: self.is_filled(&space.id),
+                    filling: self.is_filled(&space.id)
+                        || space.begun_in_bulk + limits::BULK_MS > self.now,
                 })
                 .collect(),
             peers: self

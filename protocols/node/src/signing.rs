@@ -107,6 +107,9 @@ impl Node {
         {
             space.log = OwnLog::ending_with(last);
             space.signing += 1;
+            if records.len() >= limits::BULK_MEMORIES {
+                space.begun_in_bulk = self.now;
+            }
             self.signing.insert(job, signing);
             self.out.push(Output::Sign { job, key: self.author.clone(), records });
         } else {

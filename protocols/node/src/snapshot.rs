@@ -50,7 +50,7 @@ pub struct SpaceSnapshot {
     pub tallies: Tallies,
     /// Records of this space that wait for what they build on.
     pub held: usize,
-    /// Whether a peer is serving large parts of it.
+    /// Whether large parts of it are arriving: a peer serves them, or they are being written here.
     pub filling: bool,
 }
 

@@ -64,6 +64,8 @@ pub(crate) struct Space {
     extended: BTreeSet<Place>,
     /// Whether the batch at hand has records of this space.
     changed: bool,
+    /// When many memories were begun by one command last.
+    pub(crate) begun_in_bulk: u64,
     /// Jobs under way that sign records of our own for this space.
     pub(crate) signing: usize,
 }
@@ -87,6 +89,7 @@ impl Space {
             pending_places: BTreeMap::new(),
             extended: BTreeSet::new(),
             changed: false,
+            begun_in_bulk: 0,
             signing: 0,
         }
     }

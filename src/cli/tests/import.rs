@@ -35,28 +35,37 @@ fn lines(ran: &Ran) -> Vec<Json> {
 }
 
 #[test]
-fn lines_are_sent_in_batches_and_bad_ones_named() {
-    let server =
-        Server::new([(ROUTE, answer(2, &[])), (ROUTE, answer(1, &[0])), (ROUTE, answer(1, &[]))]);
-    let person = Person::new().set("OCM_API_BATCH_MEMORIES", "2").set("OCM_SPACE_DEFAULT", SPACE);
+fn lines_are_items_and_bad_ones_are_named() {
+    let server = Server::new([(ROUTE, answer(4, &[2]))]);
+    let person = Person::new().set("OCM_SPACE_DEFAULT", SPACE);
     let input = "{\"title\": \"a\"}\n\n  \n{\"space\": \"v123\", \"content\": {\"title\": \"b\"}}\r\n\
                  {\"content\": \"a text\"}\n[1]\n{\"content\": {}, \"more\": 1}";
     let ran = import(&server, &person, &[], input);
     assert_eq!(ran.exit, Exit::Failed, "{ran:?}");
     assert_eq!(ran.out, "3 memories written, 2 lines failed\n");
     assert_eq!(ran.errors, "line 5: the change is too large\nline 6: it is no JSON object\n");
-    let sent: Vec<Json> = server.requests().iter().map(|request| request.json()).collect();
-    assert_eq!(
-        sent,
-        [
-            json!({"space": SPACE, "items": [
-                {"content": {"title": "a"}},
-                {"space": "v123", "content": {"title": "b"}},
-            ]}),
-            json!({"space": SPACE, "items": [{"content": {"content": "a text"}}]}),
-            json!({"space": SPACE, "items": [{"content": {"content": {}, "more": 1}}]}),
-        ]
-    );
+    let items = json!([
+        {"content": {"title": "a"}},
+        {"space": "v123", "content": {"title": "b"}},
+        {"content": {"content": "a text"}},
+        {"content": {"content": {}, "more": 1}},
+    ]);
+    assert_eq!(server.requests()[0].json(), json!({"space": SPACE, "items": items}));
+}
+
+#[test]
+fn a_batch_has_no_more_lines_than_is_set() {
+    let server = Server::new([]).repeating(ROUTE, answer(2, &[]));
+    let person = Person::new().set("OCM_API_BATCH_MEMORIES", "2");
+    let input: String = (0..10).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+    let ran = import(&server, &person, &[], &input);
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, "10 memories written, 0 lines failed\n"));
+    // Two are under way at once, so that this server may take up either first.
+    let mut sent: Vec<String> =
+        server.requests().iter().map(|request| request.json()["items"].to_string()).collect();
+    sent.sort();
+    let pair = |n: usize| format!(r#"[{{"content":{{"n":{n}}}}},{{"content":{{"n":{}}}}}]"#, n + 1);
+    assert_eq!(sent, [0, 2, 4, 6, 8].map(pair));
 }
 
 #[test]
@@ -79,20 +88,16 @@ fn programs_hear_of_each_line() {
 
 #[test]
 fn what_is_cut_short_says_where_to_go_on() {
-    let replies =
-        [(ROUTE, answer(2, &[])), (ROUTE, problem("stopping", 503, "the node is stopping"))];
-    let server = Server::new(replies);
+    let server = Server::new([]).repeating(ROUTE, problem("stopping", 503, "the node is stopping"));
     let person = Person::new().set("OCM_API_BATCH_MEMORIES", "2");
-    let ran = import(&server, &person, &[], &"{}\n".repeat(6));
+    let ran = import(&server, &person, &["--from", "3"], &"{}\n".repeat(60));
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unreachable, ""));
-    assert!(
-        ran.errors.contains("2 memories written") && ran.errors.contains("--from 3"),
-        "{ran:?}"
-    );
-    assert_eq!(server.requests().len(), 2, "nothing is sent after a failure");
+    assert!(ran.errors.contains("0 memories written"), "{ran:?}");
+    assert!(ran.errors.contains("go on with --from 3 ("), "{ran:?}");
+    assert!(server.requests().len() <= 2, "nothing is sent after a failure");
 
-    let server = Server::new([(ROUTE, answer(2, &[])), (ROUTE, answer(2, &[]))]);
-    let ran = import(&server, &person, &["--from", "3", "--json"], &"{}\n".repeat(6));
+    let server = Server::new([]).repeating(ROUTE, answer(2, &[]));
+    let ran = import(&server, &person, &["--from", "3", "--to", "6", "--json"], &"{}\n".repeat(9));
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
     let numbers: Vec<Json> = lines(&ran).iter().map(|line| line["line"].clone()).collect();
     assert_eq!(json!(numbers), json!([3, 4, 5, 6, null]));
