@@ -34,6 +34,8 @@ mod history;
 mod kill;
 #[path = "federation/large.rs"]
 mod large;
+#[path = "federation/load.rs"]
+mod load;
 #[path = "federation/members.rs"]
 mod members;
 #[path = "federation/node.rs"]

@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 use super::claim;
 use super::error::DevnetError;
 use super::interrupt::Interrupt;
+use super::load;
 use super::partition::{self, Groups};
 use super::process::{self, Standing};
 use super::single;
@@ -72,6 +73,13 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
         DevnetCommand::Exec { index, command } => {
             return Err(single::exec(&Devnet::load(dir)?, *index, command, json));
         }
+        DevnetCommand::Load(args) => {
+            let devnet = Devnet::load(dir)?;
+            let report = load::load(&devnet, args, &Interrupt::listen()?)?;
+            print(&Shown::new(report.to_json(), report.to_text()), json)?;
+            report.notes().iter().for_each(|note| complain(&format!("devnet: {note}")));
+            return report.late().map_or(Ok(None), Err);
+        }
         _ => {}
     }
     // Only what is there can be locked and changed.
@@ -111,7 +119,8 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
         DevnetCommand::Up(_)
         | DevnetCommand::Status
         | DevnetCommand::Logs { .. }
-        | DevnetCommand::Exec { .. } => return Ok(None),
+        | DevnetCommand::Exec { .. }
+        | DevnetCommand::Load(_) => return Ok(None),
     };
     drop(lock);
     Ok(Some(shown))

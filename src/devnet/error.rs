@@ -140,6 +140,9 @@ pub enum DevnetError {
     /// The groups of a partition make no sense.
     #[error("{0}")]
     Groups(String),
+    /// A load that cannot be.
+    #[error("{0}")]
+    Load(String),
     /// A program cannot be run.
     #[error("cannot run {program}: {source}")]
     Run {
@@ -228,7 +231,8 @@ impl DevnetError {
             Self::Occupied { .. }
             | Self::PortTaken { .. }
             | Self::PortRange { .. }
-            | Self::Groups(_) => 2,
+            | Self::Groups(_)
+            | Self::Load(_) => 2,
             Self::NotRunning(_) => 3,
             Self::Refused { source, .. } => match **source {
                 ClientError::NotReachable { .. } => 3,

@@ -23,6 +23,7 @@ mod command;
 mod environment;
 mod error;
 mod interrupt;
+mod load;
 mod mesh;
 mod partition;
 mod ports;
@@ -46,6 +47,7 @@ use clap::{Args, Subcommand};
 
 pub use command::run;
 pub use error::{DevnetError, Missing};
+pub use load::LoadArgs;
 pub use state::{Devnet, NodeEntry, STATE_FILE, Spaces};
 
 /// A federation of nodes on this machine.
@@ -115,6 +117,15 @@ pub enum DevnetCommand {
     /// End a partition: every node may reach every other one, and does
     #[command(after_help = "Example:\n  ocm devnet heal")]
     Heal,
+    /// Write memories at a rate, and measure how soon every node has each
+    #[command(
+        after_help = "Example:\n  ocm devnet load --rate 100 --seconds 10 --size 300\n\nPrints the \
+                      rate that was reached, the time from a memory's acknowledgement until its \
+                      record was durable on every node, how much a memory takes on the disk, and \
+                      the processor time of each node. Ctrl-C ends it, and prints what was \
+                      measured."
+    )]
+    Load(LoadArgs),
     /// Stop all nodes, and remove the devnet
     #[command(after_help = "Example:\n  ocm devnet down")]
     Down {

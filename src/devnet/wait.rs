@@ -11,7 +11,7 @@ use super::error::{DevnetError, Missing};
 use super::interrupt::Interrupt;
 use super::process::Standing;
 use super::state::{Devnet, NodeEntry};
-use crate::client::{Answer, Client, ClientError, TokenSource};
+use crate::client::{Answer, Client, ClientError, Feed, TokenSource};
 
 /// How long one request to a node may take.
 const REQUEST: Duration = Duration::from_secs(10);
@@ -91,6 +91,17 @@ impl Node {
         what: &str,
     ) -> Result<Answer, DevnetError> {
         self.client.post(path, body).map_err(|source| self.refused(what, source))
+    }
+
+    /// `POST` to a path.
+    pub(crate) fn try_post(&self, path: &str, body: &Json) -> Result<Answer, ClientError> {
+        self.client.post(path, Some(body))
+    }
+
+    /// What happens there from now on, in a space.
+    pub(crate) fn feed(&self, space: &str) -> Result<Feed, DevnetError> {
+        let feed = self.client.events(Some(space));
+        feed.map_err(|source| self.refused("let its feed be heard", source))
     }
 
     /// `GET` of a path, which must succeed; `what` says what for.
