@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use ocm_discovery::PeerId;
-use ocm_node::{Identity, Node, Settings};
+use ocm_node::storage::{Batch, ReadError};
+use ocm_node::{Identity, Node, OpenError, Output, Settings, layout};
 use ocm_record::{Boot, Did};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -111,17 +112,12 @@ impl Running {
 
         let mut registry = Registry::default();
         let metrics = Metrics::register(&mut registry, &name);
-        let observer = Arc::new(Measure(metrics.clone()));
+        let observer: Arc<dyn Observer> = Arc::new(Measure(metrics.clone()));
         // Reads the whole store; nothing else is to be done before it is open.
-        let store = tokio::task::block_in_place(|| open_store(config, flags, observer))?;
-        let reader: SharedReader = Arc::new(store.reader());
-
-        let settings = core_settings(config);
         let seed = identity::random_seed()?;
-        let (node, first) = Node::open(keys.clone(), settings, seed, now_ms(), &*reader).context(
-            "the node cannot be read back from its store: restore it, or start once with \
-             --accept-loss and fetch what is missing from peers",
-        )?;
+        let open = || open_node(config, flags, &observer, &keys, seed);
+        let (store, node, first) = tokio::task::block_in_place(open)?;
+        let reader: SharedReader = Arc::new(store.reader());
 
         let token = api_token(config)?;
         let listener = crate::api::listen(config.api.listen).await?;
@@ -271,6 +267,39 @@ fn store_options(config: &Config, flags: NodeFlags) -> OpenOptions {
         accept_loss: flags.accept_loss,
         cache_bytes: u64::from(config.database.cache_mib) * 1024 * 1024,
         ..OpenOptions::default()
+    }
+}
+
+/// Opens the store, and the core on what lies in it. A set that is found damaged on the way is made
+/// again.
+fn open_node(
+    config: &Config,
+    flags: NodeFlags,
+    observer: &Arc<dyn Observer>,
+    keys: &Identity,
+    seed: [u8; 32],
+) -> anyhow::Result<(Arc<Store>, Node, Vec<Output>)> {
+    let mut made_again = false;
+    loop {
+        let store = open_store(config, flags, observer.clone())?;
+        let settings = core_settings(config);
+        match Node::open(keys.clone(), settings, seed, now_ms(), &store.reader()) {
+            Ok((node, first)) => return Ok((store, node, first)),
+            Err(OpenError::Read(error @ ReadError::Set { space, set, .. })) if !made_again => {
+                tracing::warn!("{error}; it is made again from the records");
+                made_again = true;
+                let mut batch = Batch::new();
+                batch.delete(layout::set_head(space, set));
+                store.submit(0, batch, &mpsc::unbounded_channel().0)?;
+                store.close()?;
+            }
+            Err(error) => {
+                return Err(error).context(
+                    "the node cannot be read back from its store: restore it, or start once with \
+                     --accept-loss and fetch what is missing from peers",
+                );
+            }
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! An engine that fails on command, to prove what the store does when a disk does.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use ocm_node::storage::{Batch, Key, Value};
 
@@ -20,6 +20,8 @@ pub struct Faults {
     pub panic: AtomicU64,
     /// Every read fails as damaged from this one on.
     pub read: AtomicU64,
+    /// The keys from the first to the second, excluded, cannot be read.
+    pub damaged: Mutex<Option<(Key, Key)>>,
     applied: AtomicU64,
     flushed: AtomicU64,
     reads: AtomicU64,
@@ -61,6 +63,11 @@ fn injected(action: &'static str) -> StoreError {
 impl<B: Backend> Backend for FaultyBackend<B> {
     fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
         self.check_read()?;
+        let damaged = self.faults.damaged.lock().unwrap_or_else(PoisonError::into_inner);
+        if damaged.as_ref().is_some_and(|(from, to)| from.as_slice() <= key && key < to.as_slice())
+        {
+            return Err(StoreError::Corrupt { action: "read", cause: "injected".to_owned() });
+        }
         self.inner.get(key)
     }
 

@@ -13,12 +13,13 @@
 //!   an error and its next start is the recovery.
 //! - **Loss is noticed.** See [`frontier`]; `--accept-loss` is the way past it.
 //!
-//! A store's directory holds `lock`, `frontier`, and the engine's own directory `sled`; what
-//! `--accept-loss` sets aside stays as `sled.damaged-N`. Everything is readable by the owner alone.
+//! A store's directory holds `lock`, `frontier`, and the engine's own directory `sled`; what is
+//! damaged and set aside stays as `sled.damaged-N`. Everything is readable by the owner alone.
 //!
 //! Keys belong to the caller, except those that begin with [`frontier::RESERVED`]. What follows
 //! from the keys of records ([`ocm_node::sets`]) is written with them, and made again at open where
-//! it does not fit them.
+//! it does not fit them. Where it cannot be read, and all else can, the store is copied without it:
+//! no loss, and none to be accepted.
 
 pub mod backend;
 pub mod disk;

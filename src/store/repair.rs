@@ -1,4 +1,5 @@
-//! Opening the engine, and what `--accept-loss` does when it is damaged.
+//! Opening the engine, and what `--accept-loss` does when it is damaged. Trees of sums that are
+//! damaged are no loss: the store is then copied without them, and they are made again.
 //!
 //! Nothing is ever removed: a damaged engine or snapshot is renamed, and what can be read of it is
 //! copied into a new one.
@@ -9,14 +10,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ocm_node::storage::Batch;
+use ocm_node::{layout, sets};
 
 use super::backend::{Backend, Direction, StoreError};
 use super::frontier::{
-    self, Audit, Checked, Frontier, FrontierFile, FrontierPlace, RESERVED, newest_summary,
-    summary_key, summary_value,
+    self, Audit, Checked, Frontier, FrontierError, FrontierFile, FrontierPlace, RESERVED,
+    newest_summary, summary_key, summary_value,
 };
+use super::reader::StoreReader;
 use super::sled::{SledBackend, SledOpenError};
-use super::survey::survey;
+use super::survey::{Gap, survey};
 use super::{OpenError, OpenOptions, disk};
 
 /// Bytes copied per batch while salvaging.
@@ -39,7 +42,7 @@ pub(super) fn open(
         disk::sync_directory(engine.parent().unwrap_or(Path::new("."))).map_err(fail)?;
         repairs.push("a repair that was cut short was completed".to_owned());
     }
-    let mut backend = match SledBackend::open(engine, options.cache_bytes) {
+    let mut backend = Arc::new(match SledBackend::open(engine, options.cache_bytes) {
         Ok(backend) => backend,
         Err(SledOpenError::Snapshot { file, bytes }) if options.accept_loss => {
             let aside = set_aside(&file, "damaged").map_err(fail)?;
@@ -58,14 +61,17 @@ pub(super) fn open(
             replace_engine(engine, options, &cause, &mut repairs)?
         }
         Err(error) => return Err(error.into()),
-    };
+    });
     if options.accept_loss {
-        let (_, missed) = frontier::count(&backend).map_err(OpenError::Repair)?;
+        let (_, missed) = frontier::count(&*backend).map_err(OpenError::Repair)?;
         if !missed.gaps.is_empty() {
-            backend = salvage(engine, options, &backend, &mut repairs)?;
+            backend = salvage(engine, options, &backend, Copied::Readable, &mut repairs)?.into();
         }
+    } else if let Some(newest) = without_trees(&backend) {
+        let copied = Copied::WithoutTrees(newest);
+        backend = salvage(engine, options, &backend, copied, &mut repairs)?.into();
     }
-    let backend: Arc<dyn Backend> = Arc::new(backend);
+    let backend: Arc<dyn Backend> = backend;
     let checked = check(&*backend, place, options, &mut repairs)?;
     Ok((backend, checked, repairs))
 }
@@ -143,11 +149,49 @@ fn replace_engine(
     Ok(SledBackend::open(engine, options.cache_bytes)?)
 }
 
-/// Copies what can be read of a damaged engine into a new one, and puts that in its place.
+/// The newest summary of a store that is damaged in trees of sums alone, and there is reason to
+/// look: a set was given up, or the store is small enough to be audited.
+fn without_trees(backend: &Arc<SledBackend>) -> Option<Frontier> {
+    let newest = newest_summary(&**backend).ok()??;
+    let reader = StoreReader::new(backend.clone());
+    let is_given_up = !sets::total(&reader).is_ok_and(|total| total == newest.records);
+    if !is_given_up && newest.entries.count > frontier::AUDIT_ENTRIES {
+        return None;
+    }
+    let (from, to) = layout::all_set_nodes();
+    let nodes = survey(&**backend, &from, &to, |_, _| Ok(())).ok()?;
+    if nodes.gaps.is_empty() {
+        return None;
+    }
+    let (_, missed) = frontier::count(&**backend).ok()?;
+    // What can be read at the lower end shows that nothing before it is damaged.
+    let begins = |gap: &Gap| gap.from >= from || backend.get(&from).is_ok();
+    let inside = |gap: &Gap| begins(gap) && gap.to <= to;
+    (!missed.broken && missed.gaps.iter().all(inside)).then_some(newest)
+}
+
+/// What of a damaged engine is copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Copied {
+    /// Whatever can be read.
+    Readable,
+    /// Everything but the sets, of which this is the newest summary; they are made again.
+    WithoutTrees(Frontier),
+}
+
+impl Copied {
+    fn takes(self, key: &[u8]) -> bool {
+        let of_set = layout::set_of(key).or_else(|| layout::set_of_node(key));
+        self == Self::Readable || of_set.is_none()
+    }
+}
+
+/// Copies a damaged engine into a new one, and puts that in its place.
 fn salvage(
     engine: &Path,
     options: OpenOptions,
     damaged: &SledBackend,
+    what: Copied,
     repairs: &mut Vec<String>,
 ) -> Result<SledBackend, OpenError> {
     let fail = |source| OpenError::Io { directory: engine.to_owned(), source };
@@ -161,6 +205,9 @@ fn salvage(
     let mut bytes = 0;
     let mut copied = 0u64;
     let missed = survey(damaged, &[RESERVED], &[0xff; 1024], |key, value| {
+        if !what.takes(key) {
+            return Ok(());
+        }
         batch.put(key, value);
         bytes += key.len() + value.len();
         copied += 1;
@@ -171,17 +218,35 @@ fn salvage(
         Ok::<_, StoreError>(())
     })
     .map_err(OpenError::Repair)?;
-    fresh.apply(&batch).and_then(|()| fresh.flush()).map_err(OpenError::Repair)?;
+    fresh.apply(&batch).map_err(OpenError::Repair)?;
+    if let Copied::WithoutTrees(newest) = what {
+        let (counted, _) = frontier::count(&fresh).map_err(OpenError::Repair)?;
+        if counted.records != newest.records {
+            let (found, expected) = (counted.records.count, newest.records.count);
+            return Err(FrontierError::Records { found, expected }.into());
+        }
+        // What was there, less the sets.
+        let frontier = Frontier { commit: newest.commit + 1, ..counted };
+        let mut batch = Batch::new();
+        batch.put(summary_key(frontier.commit), summary_value(&frontier));
+        fresh.apply(&batch).map_err(OpenError::Repair)?;
+    }
+    fresh.flush().map_err(OpenError::Repair)?;
     fresh.close().map_err(OpenError::Repair)?;
     damaged.close().map_err(OpenError::Repair)?;
     let aside = set_aside(engine, "damaged").map_err(fail)?;
     fs::rename(&fresh_path, engine).map_err(fail)?;
     disk::sync_directory(engine.parent().unwrap_or(Path::new("."))).map_err(fail)?;
-    repairs.push(format!(
-        "{} damaged places: {copied} readable entries were copied to a new store, the damaged one \
-         was set aside as {}",
-        missed.gaps.len(),
-        aside.display()
-    ));
+    let (places, aside) = (missed.gaps.len(), aside.display());
+    repairs.push(match what {
+        Copied::Readable => format!(
+            "{places} damaged places: {copied} readable entries were copied to a new store, the \
+             damaged one was set aside as {aside}"
+        ),
+        Copied::WithoutTrees(_) => format!(
+            "{places} damaged places, all of them in the sets: everything else ({copied} entries) \
+             was copied to a new store, the damaged one was set aside as {aside}"
+        ),
+    });
     Ok(SledBackend::open(engine, options.cache_bytes)?)
 }

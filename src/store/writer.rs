@@ -11,8 +11,10 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use ocm_node::layout::SpaceNumber;
 use ocm_node::storage::{Batch, Key, ReadError, Value};
 use ocm_node::{layout, sets};
+use ocm_record::Set;
 use ocm_sync::Sum;
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedSender;
@@ -32,6 +34,9 @@ pub const FRONTIER_COMMITS: u64 = 64;
 pub const FRONTIER_INTERVAL: Duration = Duration::from_secs(1);
 /// Old summaries that one commit removes, at most.
 const PRUNED: u64 = 256;
+
+/// What fails where a set cannot be read.
+const UPDATE: &str = "update of a set";
 
 /// The answer to one submitted batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -274,7 +279,14 @@ impl Writer {
         next.commit += 1;
         let mut before = BTreeMap::new();
         for (key, value) in &after {
-            let old = self.backend.get(key)?;
+            let old = match self.backend.get(key) {
+                Err(error @ StoreError::Corrupt { .. })
+                    if let Some((space, set)) = layout::set_of_node(key) =>
+                {
+                    return Err(self.give_up(space, set, &error)?);
+                }
+                old => old?,
+            };
             next.replace(key, old.as_deref(), value.as_deref());
             before.insert(key.clone(), old);
         }
@@ -300,21 +312,30 @@ impl Writer {
         Ok(Written { writes: count, bytes, flush })
     }
 
-    /// What the sets become by a group. A set that is damaged is given up: it is made again from
-    /// the records at the next start.
+    /// Gives up a set that is damaged: without its head it is made again from the records at the
+    /// next start. Why this process must end.
+    fn give_up(
+        &mut self,
+        space: SpaceNumber,
+        set: Set,
+        cause: &dyn std::error::Error,
+    ) -> Result<StoreError, StoreError> {
+        let mut batch = Batch::new();
+        batch.delete(layout::set_head(space, set));
+        self.try_write(batch)?;
+        let cause = format!("{cause}; it is made again at the next start");
+        Ok(StoreError::Corrupt { action: UPDATE, cause })
+    }
+
+    /// What the sets become by a group.
     fn follow(&mut self, group: &Batch) -> Result<(sets::Writes, Sum), StoreError> {
-        let action = "update of a set";
         match sets::follow(&group.writes, &self.reader) {
             Ok(followed) => Ok(followed),
             Err(error @ ReadError::Set { space, set, .. }) => {
-                let mut batch = Batch::new();
-                batch.delete(layout::set_head(space, set));
-                self.try_write(batch)?;
-                let cause = format!("{error}; it is made again at the next start");
-                Err(StoreError::Corrupt { action, cause })
+                Err(self.give_up(space, set, &error)?)
             }
-            Err(ReadError::Corrupt(cause)) => Err(StoreError::Corrupt { action, cause }),
-            Err(ReadError::Io(cause)) => Err(StoreError::Io { action, cause }),
+            Err(ReadError::Corrupt(cause)) => Err(StoreError::Corrupt { action: UPDATE, cause }),
+            Err(ReadError::Io(cause)) => Err(StoreError::Io { action: UPDATE, cause }),
         }
     }
 

@@ -3,9 +3,13 @@
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ocm::handle::Status;
 use ocm::runtime::NodeFlags;
+use ocm::store::{OpenOptions, Store, Unobserved};
+use ocm_node::layout::SpaceNumber;
+use ocm_node::storage::Batch;
 use ocm_node::{Event, layout};
 use ocm_record::{MemoryId, RecordId, Set, SpaceId};
 use serde_json::json;
@@ -210,4 +214,52 @@ async fn a_damaged_record_is_not_served_and_comes_again() {
     }
     let node = node.restart(&[]).await;
     assert_eq!(node.space(space).parity, parity);
+}
+
+/// Takes nodes of the content's tree away, as if they had not been written.
+async fn lose_nodes(place: &Place, space: SpaceNumber, numbers: std::ops::Range<u64>) {
+    let directory = place.path().join("store");
+    let opened = Store::open(&directory, OpenOptions::default(), Arc::new(Unobserved)).unwrap();
+    let (to, mut acks) = tokio::sync::mpsc::unbounded_channel();
+    let mut batch = Batch::new();
+    numbers.for_each(|number| batch.delete(layout::set_node(space, Set::Content, number)));
+    opened.store.submit(1, batch, &to).unwrap();
+    acks.recv().await.unwrap().result.unwrap();
+    opened.store.close().unwrap();
+}
+
+/// Who meets a damaged set ends, and has it again when it starts the next time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_found_damaged_while_running_is_made_again_at_the_next_start() {
+    let (place, space, _) = filled().await;
+    let node = place.start(&[]).await;
+    let (number, parity) = (node.space(space).number, node.space(space).parity);
+    let place = node.stop().await;
+    // The first leaf: nothing at the start leads there.
+    lose_nodes(&place, number, 0..1).await;
+    let node = place.start(&[]).await;
+    node.until("listens", |status| !status.network.listen.is_empty()).await;
+    let peer = TestNode::start(Transport::Tcp, &[&node]).await;
+    peer.join(space).await;
+    let (place, cause) = node.ended().await;
+    assert!(cause.contains("set of space") && cause.contains("restart the node"), "{cause}");
+    let node = place.start(&[&peer]).await;
+    assert_eq!(node.space(space).parity, parity);
+    peer.until_content(space, MEMORIES as u64).await;
+    peer.until_equal(space, 1).await;
+    assert_eq!(peer.space(space).parity, parity);
+}
+
+/// Who meets one when it starts has it again at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_set_found_damaged_at_the_start_is_made_again() {
+    let (place, space, memories) = filled().await;
+    let node = place.start(&[]).await;
+    let (number, parity) = (node.space(space).number, node.space(space).parity);
+    let place = node.stop().await;
+    lose_nodes(&place, number, 0..100).await;
+    let node = place.start(&[]).await;
+    assert_eq!(node.space(space).parity, parity);
+    node.write(space, &json!({"n": MEMORIES})).await.unwrap();
+    assert_eq!(node.count(space), memories.len() as u64 + 1);
 }

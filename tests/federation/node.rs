@@ -107,6 +107,13 @@ impl TestNode {
         self.place
     }
 
+    /// Waits until it has ended by itself: where it lived, and why it ended.
+    pub(crate) async fn ended(mut self) -> (Place, String) {
+        tokio::time::timeout(PATIENCE, self.running.ended()).await.expect("it goes on");
+        let cause = self.running.stop().await.expect_err("it ended in good order");
+        (self.place, format!("{cause:#}"))
+    }
+
     /// Stops it and starts it again on the same directory.
     pub(crate) async fn restart(self, seeds: &[&TestNode]) -> Self {
         self.stop().await.start(seeds).await

@@ -149,6 +149,13 @@ pub fn set_node(space: SpaceNumber, set: Set, number: NodeNumber) -> Key {
     key(b'n', &[&space.0.to_be_bytes(), &set_byte(set), &number.to_be_bytes()])
 }
 
+/// The space and set in the key of a node.
+#[must_use]
+pub fn set_of_node(key: &[u8]) -> Option<(SpaceNumber, Set)> {
+    let (space, rest) = key.strip_prefix(b"n")?.split_first_chunk::<4>()?;
+    Some((SpaceNumber(u32::from_be_bytes(*space)), set_from(rest.get(..1)?)?))
+}
+
 /// Where the nodes of all trees lie.
 #[must_use]
 pub fn all_set_nodes() -> (Key, Key) {

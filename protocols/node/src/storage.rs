@@ -74,8 +74,8 @@ pub enum ReadError {
     /// again from a peer, and go on.
     #[error("the store is damaged at what was read: {0}")]
     Corrupt(String),
-    /// A set of a space is damaged, and can be made again from the records: delete its head, stop,
-    /// and start again.
+    /// A set of a space is damaged, and can be made again from the records: delete its head, close
+    /// the store, and open it again.
     #[error("the {set:?} set of space number {} cannot be read: {cause}", .space.0)]
     Set {
         /// The space.

@@ -192,6 +192,41 @@ fn damaged_pages_are_salvaged_when_the_loss_is_accepted() {
     assert_eq!(records(&opened.store.reader()).len() as u64, RECORDS);
 }
 
+/// The sets can be made again: where nothing else is damaged, nobody has to accept a loss.
+#[test]
+fn damaged_sets_are_no_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rig = Rig::new(open_sled(dir.path()).unwrap());
+    for n in 0..40 {
+        let mut batch = Batch::new();
+        (n * 100..n * 100 + 100).for_each(|n| batch.append(record(n, 20)));
+        rig.commit(batch).unwrap();
+    }
+    let total = sets::total(&rig.store.reader()).unwrap();
+    rig.store.close().unwrap();
+    open_sled(dir.path()).unwrap().store.close().unwrap();
+    let length = fs::metadata(dir.path().join("sled/db")).unwrap().len();
+    let hit = (1..400).find_map(|step| {
+        let scratch = tempfile::tempdir().unwrap();
+        copy(dir.path(), scratch.path());
+        flip(&scratch.path().join("sled/db"), length * step / 400, 0);
+        let opened = open_sled(scratch.path()).ok()?;
+        opened.repairs.first()?.contains("all of them in the sets").then_some((scratch, opened))
+    });
+    let (scratch, opened) = hit.expect("no flip hit a node alone");
+    assert_eq!(opened.repairs[1..], ["the sets were made again from 4000 records"]);
+    let reader = opened.store.reader();
+    assert_eq!(records(&reader), (0..4000).collect::<Vec<_>>());
+    assert_eq!(sets::total(&reader).unwrap(), total);
+    assert!(scratch.path().join("sled.damaged-1/db").exists());
+    let mut rig = Rig::new(opened);
+    rig.commit(record(4000, 20)).unwrap();
+    rig.store.close().unwrap();
+    let again = open_sled(scratch.path()).unwrap();
+    assert!(again.repairs.is_empty() && again.audited, "{:?}", again.repairs);
+    assert_eq!(records(&again.store.reader()).len(), 4001);
+}
+
 #[test]
 fn a_damaged_snapshot_is_named_and_set_aside_when_the_loss_is_accepted() {
     for cut in [0, 5, 40] {

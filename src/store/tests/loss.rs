@@ -2,6 +2,8 @@
 
 use ocm_node::storage::{Key, Value};
 
+use super::super::backend::Direction;
+use super::super::faulty::{Faults, FaultyBackend};
 use super::super::frontier::summary_key;
 use super::*;
 
@@ -217,6 +219,36 @@ fn a_damaged_node_ends_the_process_and_is_made_again() {
     let mut rig = Rig::new(opened);
     rig.commit(record(700, 20)).unwrap();
     assert_eq!(sets::total(&rig.store.reader()).unwrap().count, 701);
+}
+
+/// The same where a new node would lie: the engine cannot write beside what it cannot read.
+#[test]
+fn a_set_that_has_no_place_to_grow_ends_the_process_and_is_made_again() {
+    let (disk, place) = filled(700);
+    let lax = OpenOptions { audit: Audit::Never, ..OpenOptions::default() };
+    let (from, to) = layout::all_set_nodes();
+    let nodes =
+        MemoryBackend::open(disk.clone()).scan(&from, &to, 1, Direction::Descending).unwrap();
+    let beyond = [&nodes[0].0[..], &[0]].concat();
+    let faults = Arc::new(Faults::default());
+    *faults.damaged.lock().unwrap() = Some((beyond, to));
+    let backend = FaultyBackend::new(MemoryBackend::open(disk.clone()), faults);
+    let opened =
+        Store::open_on(Arc::new(backend), Box::new(place.clone()), lax, Arc::new(Unobserved));
+    let mut rig = Rig::new(opened.unwrap());
+    let mut grown = 700;
+    let poisoned = loop {
+        match rig.commit(record(grown, 20)) {
+            Ok(_) => grown += 1,
+            Err(poisoned) => break poisoned,
+        }
+        assert!(grown < 1000, "no new node was needed");
+    };
+    assert!(poisoned.to_string().contains("made again at the next start"), "{poisoned}");
+    drop(rig);
+    let opened = open_memory(&disk, &place, lax).unwrap();
+    assert_eq!(opened.repairs, [format!("the sets were made again from {grown} records")]);
+    assert_eq!(records(&opened.store.reader()), (0..grown).collect::<Vec<_>>());
 }
 
 fn alter(engine: &MemoryBackend, key: Key, value: Option<Value>) {
