@@ -130,11 +130,11 @@ impl Opened {
         Ok(())
     }
 
-    /// Makes everything else again that is made from records, where any of it may be lost.
-    fn check_derived(&mut self, lost: bool) -> Result<(), OpenError> {
+    /// Makes everything else again that is made from records, where a loss was accepted.
+    fn check_derived(&mut self) -> Result<(), OpenError> {
         let reader = self.store.reader();
         let fail = |error: ReadError| OpenError::Derived(error.to_string());
-        if lost || derived::is_unfinished(&reader).map_err(fail)? {
+        if derived::is_unfinished(&reader).map_err(fail)? {
             derived::rebuild(&reader, |writes| self.store.write(writes)).map_err(fail)?;
             self.repairs.push("what is made from records was made again".to_owned());
         }
@@ -245,10 +245,9 @@ impl Store {
         let (thread, lock) = (Mutex::new(Some(thread)), Mutex::new(lock));
         let store = Self { jobs, shared, reader, thread, lock };
         let Checked { frontier, audited, .. } = checked;
-        let lost = !repairs.is_empty();
         let mut opened = Opened { store, frontier, audited, repairs };
         opened.check_sets(observer)?;
-        opened.check_derived(lost)?;
+        opened.check_derived()?;
         Ok(opened)
     }
 

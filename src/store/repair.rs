@@ -92,10 +92,15 @@ pub(super) fn check(
     };
     let saved = place.load().ok().flatten().unwrap_or_default();
     let found = newest_summary(backend).ok().flatten().unwrap_or_default();
-    let (counted, missed) = frontier::count(backend).map_err(OpenError::Repair)?;
+    let (_, missed) = frontier::count(backend).map_err(OpenError::Repair)?;
     if !missed.gaps.is_empty() {
         return Err(error.into());
     }
+    // What is made from records may be lost in part: it is all made again.
+    let mut mark = Batch::new();
+    mark.put(layout::unfinished(), Vec::new());
+    backend.apply(&mark).map_err(OpenError::Repair)?;
+    let (counted, _) = frontier::count(backend).map_err(OpenError::Repair)?;
     let commit = saved.commit.max(found.commit) + 1;
     let frontier = Frontier { commit, ..counted };
     let mut batch = Batch::new();
