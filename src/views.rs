@@ -92,9 +92,10 @@ struct Inner {
 }
 
 impl Views {
-    /// The views of the node behind this handle. [`Views::run`] keeps them up to date.
+    /// The views of the node behind this handle, of which there may be no others: what makes rows
+    /// rests on being alone. [`Views::run`] keeps them up to date.
     #[must_use]
-    pub fn new(handle: Handle) -> Self {
+    pub(crate) fn new(handle: Handle) -> Self {
         Self(Arc::new(Inner {
             handle,
             settling: Mutex::new(()),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use ocm::config::{Config, Environment, Overrides};
 use ocm::handle::{Handle, Status};
 use ocm::runtime::{NodeFlags, Running};
-use ocm::views::{Filter, Views};
+use ocm::views::Filter;
 use ocm_node::{Command, Reply, Verdict};
 use ocm_record::{Did, SpaceId};
 use ocm_space::{Access, Grant, Policy, Role};
@@ -67,7 +67,7 @@ fn fill(dir: &Path, count: usize) -> SpaceId {
             }
         }
         // Whoever serves is to do nothing else meanwhile.
-        Views::new(handle.clone()).settle(space).await.unwrap();
+        node.views().settle(space).await.unwrap();
         node.stop().await.unwrap();
         space
     })
@@ -107,7 +107,7 @@ pub(crate) fn receive(dir: &Path, from: &str, space: SpaceId, count: u64) {
         let listed = tokio::task::spawn_blocking(|| read_line().is_some()).await.unwrap();
         if listed {
             let began = Instant::now();
-            let views = Views::new(node.handle().clone());
+            let views = node.views();
             views.settle(space).await.unwrap();
             let all = || Filter { space: Some(space), limit: 50, ..Filter::default() };
             assert_eq!(views.list(all()).await.unwrap().items.len(), 50);
@@ -163,6 +163,11 @@ fn transfer(count: usize, listed: bool) -> (TempDir, Took, Option<(f64, f64)>) {
         sender_mb: sender.peak(),
         bytes_per_record: disk(&fresh.path().join("store")) as f64 / count as f64,
     };
+    eprintln!(
+        "{count} records took {seconds:.1} s; processor time: receiver {:.1} s, sender {:.1} s",
+        receiver.cpu(),
+        sender.cpu()
+    );
     let listed = listed.then(|| {
         receiver.tell("list");
         (receiver.line().parse().unwrap(), receiver.line().parse().unwrap())

@@ -92,6 +92,7 @@ pub struct Running {
     /// Where its API listens.
     pub api: SocketAddr,
     handle: Handle,
+    views: Views,
     store: Arc<Store>,
     stop: oneshot::Sender<()>,
     stop_api: oneshot::Sender<()>,
@@ -151,7 +152,7 @@ impl Running {
             // Sent, or dropped: both mean stop.
             let _ = api_stopped.await;
         }));
-        let rendering = tokio::spawn(render(views, metrics.clone()));
+        let rendering = tokio::spawn(render(views.clone(), metrics.clone()));
         let (stop, stopped) = oneshot::channel::<()>();
         let peers_file = PeersFile::new(&config.data_dir, kept);
         let ends = Ends { jobs: job_queue, status, feed };
@@ -166,6 +167,7 @@ impl Running {
             name,
             api: api_address,
             handle,
+            views,
             store,
             stop,
             stop_api,
@@ -179,6 +181,12 @@ impl Running {
     #[must_use]
     pub fn handle(&self) -> &Handle {
         &self.handle
+    }
+
+    /// Its views.
+    #[must_use]
+    pub fn views(&self) -> &Views {
+        &self.views
     }
 
     /// Completes when the node has ended by itself: told to by its API, or by a fault.
