@@ -32,6 +32,43 @@ async fn a_list_shows_what_is_durable_and_leaves_no_marks() {
     assert_eq!((node.shelf.count(b'd'), node.shelf.count(b'v')), (0, 150));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_lists_meanwhile_each_memory_is_counted_once() {
+    let node = Harness::start(1);
+    let space = node.space("logs").await;
+    let running = tokio::spawn({
+        let views = node.views.clone();
+        async move { views.run().await }
+    });
+    let all = || Filter { limit: 10, tag: Some("t".into()), ..Filter::default() };
+    let writers: Vec<_> = (0..4)
+        .map(|_| {
+            let views = node.views.clone();
+            tokio::spawn(async move {
+                for n in 0..50 {
+                    let content = json!({"title": format!("t{n}"), "tags": ["t"]});
+                    let place = views.create(space, content).await.unwrap();
+                    if n % 5 == 0 {
+                        views.patch(place, json!({"title": "again"})).await.unwrap();
+                    }
+                    // Some of those who wait for a list go away.
+                    let listed = views.list(all());
+                    let _ = tokio::time::timeout(Duration::from_micros(n * 20), listed).await;
+                }
+            })
+        })
+        .collect();
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    let counted = node.views.count(all()).await.unwrap();
+    assert_eq!(counted, Count { count: 200, complete: true, unrendered: 0 });
+    let counted = node.views.count(Filter { tag: None, ..all() }).await.unwrap();
+    assert_eq!(counted.count, 200);
+    node.handle.stop().await.unwrap();
+    running.await.unwrap().unwrap();
+}
+
 /// The row of a memory of one record is made without a document, and is the one that this shows.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_row_is_the_same_with_and_without_a_document() {
