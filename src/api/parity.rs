@@ -1,15 +1,15 @@
-//! What two nodes store of a space, compared. Only counts leave the node here; the digests that
-//! were compared are the peers' own affair.
+//! What two nodes store of a space, compared, and what the peer signed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use data_encoding::HEXLOWER;
 use ocm_discovery::PeerId;
-use ocm_node::{Command, ParityState, Reply};
+use ocm_node::{Command, Missing, ParityState, PeerSnapshot, Reply};
 use ocm_record::{Did, SpaceId};
-use ocm_sync::{Comparison, Parity};
+use ocm_sync::{Comparison, Parity, SetDigest};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -35,17 +35,86 @@ impl From<&Parity> for Counts {
     }
 }
 
+/// Records that one side has and the other lacks, by why.
+#[derive(Serialize)]
+struct Lacking {
+    total: u64,
+    held: u64,
+    refused: u64,
+    rejected: u64,
+    in_flight: u64,
+    not_asked: u64,
+}
+
+impl From<&Missing> for Lacking {
+    fn from(missing: &Missing) -> Self {
+        Self {
+            total: missing.total(),
+            held: missing.held,
+            refused: missing.refused,
+            rejected: missing.rejected,
+            in_flight: missing.in_flight,
+            not_asked: missing.not_asked,
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Digest {
+    count: u64,
+    digest: String,
+}
+
+/// What the peer signed, with all that it takes to check the signature.
+#[derive(Serialize)]
+struct Stated {
+    time: Moment,
+    authority: Digest,
+    content: Digest,
+    missing_bodies: u64,
+    nonce: String,
+    signature: String,
+}
+
+impl From<&ParityState> for Stated {
+    fn from(state: &ParityState) -> Self {
+        let digest =
+            |set: &SetDigest| Digest { count: set.count, digest: HEXLOWER.encode(&set.digest) };
+        Self {
+            time: Moment(state.statement.time()),
+            authority: digest(&state.theirs.authority),
+            content: digest(&state.theirs.content),
+            missing_bodies: state.theirs.missing_bodies,
+            nonce: HEXLOWER.encode(&state.nonce),
+            signature: HEXLOWER.encode(state.statement.signature().as_bytes()),
+        }
+    }
+}
+
+#[derive(Serialize)]
+struct Audited {
+    at: Moment,
+    passed: bool,
+}
+
+/// How this node and a peer compare in a space.
 #[derive(Serialize)]
 pub(super) struct Compared {
     peer_id: PeerId,
     did: Option<Did>,
+    connected: bool,
     state: &'static str,
     equal_since: Option<Moment>,
+    differs_since: Option<Moment>,
     at: Option<Moment>,
     cause: Option<String>,
     ours: Option<Counts>,
     theirs: Option<Counts>,
-    not_admitted: BTreeMap<&'static str, u64>,
+    missing_here: Option<Lacking>,
+    missing_there: Option<Lacking>,
+    exact: Option<bool>,
+    statement: Option<Stated>,
+    audit: Option<Audited>,
 }
 
 #[derive(Serialize)]
@@ -56,50 +125,117 @@ pub(super) struct InSpaceCompared {
     compared: Compared,
 }
 
-impl Compared {
-    fn new(
-        peer_id: PeerId,
-        did: Option<Did>,
-        parity: Option<&ParityState>,
-        current: Option<&Parity>,
-    ) -> Self {
+/// What a node may know of a peer in a space.
+struct Known<'a> {
+    peer_id: PeerId,
+    connected: Option<&'a PeerSnapshot>,
+    parity: Option<&'a ParityState>,
+    /// What is stored here.
+    current: Option<&'a Parity>,
+    denied: bool,
+}
+
+impl From<Known<'_>> for Compared {
+    fn from(known: Known<'_>) -> Self {
+        let Known { peer_id, connected, parity, current, denied } = known;
         let state = match parity {
+            _ if denied => "denied",
             None => "not compared",
+            Some(parity) if parity.doubt.is_some() => "unproved",
             Some(parity) if !parity.comparable => "not comparable",
             Some(parity) if Some(&parity.ours) != current => "changed since",
             Some(parity) if parity.comparison == Comparison::Equal => "equal",
             Some(_) => "differs",
         };
+        let did = connected.and_then(|peer| peer.did);
         Self {
             peer_id,
-            did,
+            did: did.or_else(|| parity.map(|parity| parity.did)),
+            connected: connected.is_some(),
             state,
-            equal_since: parity.and_then(|parity| parity.equal_since_ms).map(Moment),
+            equal_since: parity
+                .filter(|_| state == "equal")
+                .and_then(|parity| parity.equal_since_ms)
+                .map(Moment),
+            differs_since: parity.and_then(|parity| parity.differs_since_ms).map(Moment),
             at: parity.map(|parity| Moment(parity.at_ms)),
-            cause: parity.and_then(|parity| describe(&parity.comparison)),
+            cause: match parity {
+                _ if denied => {
+                    Some("it says that it does not hold the space, or not for us".into())
+                }
+                None => None,
+                Some(parity) => describe(parity),
+            },
             ours: parity.map(|parity| Counts::from(&parity.ours)),
             theirs: parity.map(|parity| Counts::from(&parity.theirs)),
-            not_admitted: parity.map(|parity| parity.not_admitted.clone()).unwrap_or_default(),
+            missing_here: parity.map(|parity| Lacking::from(&parity.here)),
+            missing_there: parity.map(|parity| Lacking::from(&parity.there)),
+            exact: parity.map(|parity| parity.exact),
+            statement: parity.map(Stated::from),
+            audit: parity
+                .and_then(|parity| parity.audit)
+                .map(|audit| Audited { at: Moment(audit.at_ms), passed: audit.passed }),
         }
     }
 }
 
-fn describe(comparison: &Comparison) -> Option<String> {
-    let (what, ours, theirs) = match comparison {
-        Comparison::Equal => return None,
-        Comparison::AuthorityDiffers { ours, theirs } => ("authority records", ours, theirs),
-        Comparison::ContentDiffers { ours, theirs } => ("content records", ours, theirs),
-        Comparison::BodiesDiffer { ours, theirs } => ("missing bodies", ours, theirs),
+/// Why two nodes are not equal, for people.
+fn describe(parity: &ParityState) -> Option<String> {
+    if let Some(doubt) = &parity.doubt {
+        return Some(format!("it does not prove what it claims: {doubt}"));
+    }
+    let missing = |missing: &Missing, place: &str| {
+        let why: Vec<String> = [
+            ("held", missing.held),
+            ("refused", missing.refused),
+            ("rejected", missing.rejected),
+            ("in flight", missing.in_flight),
+            ("not asked", missing.not_asked),
+        ]
+        .into_iter()
+        .filter(|(_, records)| *records > 0)
+        .map(|(why, records)| format!("{records} {why}"))
+        .collect();
+        (!why.is_empty())
+            .then(|| format!("{} missing {place} ({})", missing.total(), why.join(", ")))
     };
-    Some(format!("{what} differ: {ours} here, {theirs} there"))
+    let sets = match &parity.comparison {
+        Comparison::Equal => return None,
+        Comparison::AuthorityDiffers { ours, theirs } => {
+            format!("authority records differ: {ours} here, {theirs} there")
+        }
+        Comparison::ContentDiffers { ours, theirs } => {
+            format!("content records differ: {ours} here, {theirs} there")
+        }
+        Comparison::BodiesDiffer { ours, theirs } => {
+            format!("missing bodies differ: {ours} here, {theirs} there")
+        }
+    };
+    let sides = [missing(&parity.here, "here"), missing(&parity.there, "there")];
+    let sides: Vec<String> = sides.into_iter().flatten().collect();
+    if sides.is_empty() {
+        return Some(sets);
+    }
+    let least = if parity.exact { "" } else { "at least " };
+    Some(format!("{sets}; {least}{}", sides.join(" and ")))
 }
 
+/// Every peer that is known to share a space, connected or not.
 fn compared(status: &Status, space: SpaceId) -> impl Iterator<Item = Compared> + '_ {
-    let held = status.core.spaces.iter().find(|held| held.id == space);
-    let current = held.map(|held| &held.parity);
-    status.core.peers.iter().filter_map(move |peer| {
-        let parity = peer.shared.get(&space)?;
-        Some(Compared::new(peer.peer, peer.did, parity.as_ref(), current))
+    let core = &status.core;
+    let current = core.spaces.iter().find(|held| held.id == space).map(|held| &held.parity);
+    let connected: BTreeMap<PeerId, &PeerSnapshot> =
+        core.peers.iter().map(|peer| (peer.peer, peer)).collect();
+    let shares =
+        |peer: &PeerSnapshot| peer.shared.contains_key(&space) || peer.denied.contains(&space);
+    let mut peers: BTreeSet<PeerId> =
+        connected.values().filter(|peer| shares(peer)).map(|peer| peer.peer).collect();
+    peers.extend(core.parities.keys().filter(|(of, _)| *of == space).map(|(_, peer)| *peer));
+    peers.into_iter().map(move |peer_id| {
+        let connected = connected.get(&peer_id).copied();
+        let denied = connected.is_some_and(|peer| peer.denied.contains(&space));
+        let parity = core.parity(space, peer_id);
+        Compared::from(Known { peer_id, connected, parity, current, denied })
     })
 }
 

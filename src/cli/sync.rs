@@ -17,7 +17,8 @@ const LOOK: Duration = Duration::from_millis(250);
 /// The commands on comparisons.
 #[derive(Debug, Subcommand)]
 pub(super) enum Sync {
-    /// Show how each space compared with each connected peer; exits 6 where they differ
+    /// Show how each space compared with each peer, also with those that are away; exits 6 where a
+    /// connected one differs, or one does not prove what it claims
     #[command(after_help = "Example:\n  ocm sync status --wait-equal 30")]
     Status {
         /// Only this space
@@ -48,11 +49,14 @@ pub(super) fn run(command: Sync, context: &mut Context<'_, '_>) -> Result<Shown,
         }
         Sync::Status { space, wait_equal: None } => {
             let answer = parities(&client, space.as_deref())?;
-            let differs = answer.items().iter().any(|row| row["state"] == "differs");
+            let wrong = |row: &Json| {
+                row["state"] == "unproved" || (is_connected(row) && row["state"] == "differs")
+            };
+            let differs = answer.items().iter().any(wrong);
             let exit = if differs { Exit::Wrong } else { Exit::Done };
             let shown = Shown::answer(&answer, rows(&answer)).exit(exit);
             Ok(if answer.items().is_empty() {
-                shown.note("no connected peer shares a space; see `ocm peers`")
+                shown.note("no peer shares a space, now or before; see `ocm peers`")
             } else {
                 shown
             })
@@ -61,6 +65,11 @@ pub(super) fn run(command: Sync, context: &mut Context<'_, '_>) -> Result<Shown,
             await_equal(&client, space.as_deref(), wait, context)
         }
     }
+}
+
+/// Whether the peer of a row is connected.
+fn is_connected(row: &Json) -> bool {
+    row["connected"] == true
 }
 
 fn parities(client: &Client, space: Option<&str>) -> Result<Answer, Failure> {
@@ -75,7 +84,7 @@ fn compare(client: &Client, space: Option<&str>) -> Result<Answer, Failure> {
 
 /// Each comparison by space and peer, with its time.
 fn times(answer: &Answer) -> BTreeMap<(String, String), String> {
-    let rows = answer.items().iter();
+    let rows = answer.items().iter().filter(|row| is_connected(row));
     rows.map(|row| ((field(row, "space"), field(row, "peer_id")), field(row, "at"))).collect()
 }
 
@@ -93,7 +102,8 @@ fn await_equal(
         let answer = parities(client, space)?;
         let now = times(&answer);
         let stale = now.iter().any(|(which, at)| before.get(which) == Some(at));
-        let equal = answer.items().iter().all(|row| row["state"] == "equal");
+        let mut connected = answer.items().iter().filter(|row| is_connected(row));
+        let equal = connected.all(|row| row["state"] == "equal");
         if equal && !stale && !now.is_empty() {
             return Ok(Shown::answer(&answer, rows(&answer)));
         }
@@ -130,7 +140,11 @@ fn rows(answer: &Answer) -> String {
         [
             if name.is_empty() { short_id(&field(row, "space")) } else { name },
             short_end(&field(row, "peer_id")),
-            field(row, "state"),
+            if is_connected(row) {
+                field(row, "state")
+            } else {
+                format!("{} (away)", field(row, "state"))
+            },
             stored(&row["ours"]),
             stored(&row["theirs"]),
             time(if equal_since.is_null() { &row["at"] } else { equal_since }),

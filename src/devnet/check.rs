@@ -129,7 +129,11 @@ pub(crate) fn parity(
         let row = items
             .iter()
             .find(|item| item["space"] == space && item["peer_id"] == peer.peer_id.as_str());
-        let state = row.map_or("not compared", |row| row["state"].as_str().unwrap_or("unknown"));
+        let state = match row {
+            None => "not compared",
+            Some(row) if row["connected"] != true => "not connected",
+            Some(row) => row["state"].as_str().unwrap_or("unknown"),
+        };
         let old = row.is_none_or(|row| row["ours"]["content"].as_u64().unwrap_or(0) < content);
         if state != "equal" {
             let cause = row.and_then(|row| row["cause"].as_str()).unwrap_or_default();
@@ -279,7 +283,7 @@ mod tests {
     fn parity_counts_only_comparisons_that_saw_the_memory() {
         let peer = |index: usize| PeerName { index, peer_id: format!("peer-{index}") };
         let row = |peer: &str, space: &str, state: &str, content: u64| {
-            json!({"peer_id": peer, "space": space, "state": state, "cause": null,
+            json!({"peer_id": peer, "space": space, "connected": true, "state": state, "cause": null,
                 "ours": {"authority": 2, "content": content, "missing_bodies": 0}})
         };
         let mut items = vec![

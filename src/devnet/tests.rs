@@ -150,7 +150,7 @@ fn comparisons_are_asked_for_again_and_parity_told() {
     let node = Node::of(&devnet, 0, None).unwrap();
     let peers = peers_of(&devnet, 0, false);
     let row = |state: &str| {
-        json!({"space": SPACE, "peer_id": "peer-1", "state": state,
+        json!({"space": SPACE, "peer_id": "peer-1", "connected": true, "state": state,
         "cause": null, "ours": {"authority": 2, "content": 1}})
     };
     fakes[0].answer("GET /v1/sync", 200, list(vec![row("differs")]));
@@ -225,7 +225,7 @@ fn a_running_node_tells_its_row() {
     devnet.spaces.closed = Some(SPACE.replace('0', "1"));
     fakes[2].answer(&format!("GET /v1/spaces/{SPACE}"), 200, json!({"memories": 4}));
     fakes[2].answer("GET /status", 200, json!({"peers": 2, "blocked": ["peer-0"]}));
-    let row = json!({"space": SPACE, "peer_id": "peer-1", "state": "equal"});
+    let row = json!({"space": SPACE, "peer_id": "peer-1", "connected": true, "state": "equal"});
     fakes[2].answer("GET /v1/sync", 200, list(vec![row]));
     let row = Row::ask(&devnet, &Node::of(&devnet, 2, None).unwrap()).unwrap();
     assert_eq!((row.state, row.peers, row.blocked), ("running", Some(2), Some(1)));

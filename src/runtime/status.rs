@@ -96,13 +96,10 @@ pub(super) fn measure(metrics: &Metrics, status: &Status) {
             metrics.raise_admissions(verdict, reason, *count);
         }
     }
-    let oldest = status
-        .core
-        .peers
-        .iter()
-        .flat_map(|peer| peer.shared.values().flatten())
-        .map(|parity| parity.at_ms)
-        .min();
+    let shared = status.core.peers.iter().flat_map(|peer| {
+        peer.shared.keys().filter_map(|space| status.core.parity(*space, peer.peer))
+    });
+    let oldest = shared.map(|parity| parity.at_ms).min();
     let age = oldest.map(|at| Duration::from_millis(now_ms().saturating_sub(at)));
     metrics.set_oldest_parity(age.and_then(|age| Instant::now().checked_sub(age)));
 }

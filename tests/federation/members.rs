@@ -68,13 +68,23 @@ fn requests(tag: [u8; 32], ids: &[RecordId], authority: &[u8], content: &[u8]) -
         content: ocm_sync::SetDigest { count: 0, digest: [0; 32] },
         missing_bodies: 0,
     };
+    let terms = ocm_sync::Terms {
+        space: ocm_record::SpaceId(RecordId::MIN),
+        from: [0; 38],
+        to: [1; 38],
+        nonce: [2; 32],
+    };
+    let key = ocm_record::SigningKey::from_seed(&[3; 32]);
+    let statement = ocm_sync::Statement::sign(&key, &terms, parity, 0);
     let push = |records: &[&[u8]]| Request::Push {
         tag,
         records: records.iter().map(|bytes| bytes.to_vec().into()).collect(),
     };
     vec![
         Request::Spaces { tags: vec![tag] },
-        Request::Parity { tag, parity },
+        Request::Parity { tag, statement },
+        Request::Commit { tag, commitment: [1; 32] },
+        Request::Prove { tag, secret: [1; 32], parity, ids: vec![] },
         Request::Reconcile { tag, set: Set::Authority, message: message.clone() },
         Request::Reconcile { tag, set: Set::Content, message },
         Request::Reconcile { tag, set: Set::Content, message: vec![1, 2, 3].into() },

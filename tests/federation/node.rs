@@ -218,8 +218,8 @@ impl TestNode {
         self.until("is equal to its peers", |status| {
             let held = status.core.spaces.iter().find(|held| held.id == space);
             let Some(ours) = held.map(|held| held.parity) else { return false };
-            let equal =
-                status.core.peers.iter().filter_map(|peer| peer.shared.get(&space)?.as_ref());
+            let shared = status.core.peers.iter().filter(|peer| peer.shared.contains_key(&space));
+            let equal = shared.filter_map(|peer| status.core.parity(space, peer.peer));
             equal.filter(|p| p.equal_since_ms.is_some() && p.ours == ours).count() >= peers
         })
         .await;

@@ -10,7 +10,7 @@ use ocm::network::{
 use ocm_discovery::{CERTIFICATE_LIFE_MS, Certificate, PeerId};
 use ocm_memory::{create_edits, encode_edits};
 use ocm_record::{Body, Boot, Did, Draft, Kind, RecordId, SignedRecord, SigningKey, SpaceId, Time};
-use ocm_sync::{Hello, PushVerdict, Request, Response, SpaceTag, space_tag};
+use ocm_sync::{Hello, PushVerdict, Request, Response, SpaceTag, Statement, Terms, space_tag};
 use prometheus_client::registry::Registry;
 use serde_json::Value;
 
@@ -139,8 +139,15 @@ impl Puppet {
                 shared.sort_unstable();
                 Response::Spaces { shared }
             }
-            Request::Parity { tag, parity } if self.recognises(peer, tag) => {
-                Response::Parity { parity: *parity }
+            Request::Parity { tag, statement } => {
+                let Some(space) = self.shares.iter().find(|s| self.tag_from(peer, **s) == *tag)
+                else {
+                    return Response::Unknown;
+                };
+                let (from, to) = (self.id().to_bytes(), peer.to_bytes());
+                let terms = Terms { space: *space, from, to, nonce: self.nonces[&peer] };
+                let (parity, time) = (*statement.claims(), statement.time());
+                Response::Parity { statement: Statement::sign(&self.author, &terms, parity, time) }
             }
             Request::Push { tag, records } if self.recognises(peer, tag) => {
                 Response::Pushed { verdicts: vec![PushVerdict::Accept; records.len()] }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use ocm_discovery::{CLOCK_TOLERANCE_MS, PeerId};
 use ocm_record::{Kind, RecordId, SignedRecord, SpaceId, VerifiedRecord};
-use ocm_sync::{Comparison, Hello, Parity, Request, Response, compare, pad_tags};
+use ocm_sync::{Hello, Request, Response, Statement, pad_tags};
 use rand_core::Rng as _;
 
 use crate::input::RequestId;
@@ -14,17 +14,22 @@ use crate::origin::Origin;
 use crate::output::{CommandError, Event, Output};
 use crate::peer::{Known, Peer, Run, RunNumber};
 use crate::random;
-use crate::snapshot::ParityState;
 use crate::space::Stored;
 use crate::storage::{ReadError, Reader};
 use serde_bytes::ByteBuf;
 
 /// The kinds of record that have an effect in this version.
-const EFFECTIVE_KINDS: [u64; 3] = [Kind::GENESIS.0, Kind::GRANT.0, Kind::CHANGE.0];
+pub(crate) const EFFECTIVE_KINDS: [u64; 3] = [Kind::GENESIS.0, Kind::GRANT.0, Kind::CHANGE.0];
 
 impl Node {
     pub(crate) fn connected(&mut self, peer: PeerId) {
         if peer == self.own || self.peers.contains_key(&peer) {
+            return;
+        }
+        if let Some(rest) = self.breaches.banned_for(&peer, self.now) {
+            let reason =
+                format!("it broke the protocol, and is refused for {} s", rest.div_ceil(1000));
+            self.out.push(Output::Disconnect { peer, reason: reason.into() });
             return;
         }
         let nonce = random::draw(&mut self.rng);
@@ -34,6 +39,7 @@ impl Node {
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
         if self.peers.remove(&peer).is_some() {
             self.asked.retain(|_, asked| asked.peer() != peer);
+            self.write_parities(Some(peer));
             self.out.push(Output::Event(Event::PeerGone { peer }));
         }
     }
@@ -101,7 +107,9 @@ impl Node {
             }
             self.announce(id);
             self.probe(id, &full);
+            self.begin_audits(id);
         }
+        self.write_parities(None);
     }
 
     /// What we say first.
@@ -179,16 +187,15 @@ impl Node {
 
     fn probe_space(&mut self, id: PeerId, space: SpaceId) {
         let own = self.own;
-        let Some(held) = self.spaces.get(&space) else { return };
-        let parity = held.parity();
+        let Some(statement) = self.statement_for(id, space) else { return };
         let run = self.next_id();
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(tag) = peer.tag_to(&own, &id, &space) else { return };
         let Some(shared) = peer.shared.get_mut(&space) else { return };
         shared.run = Run::Probing;
         shared.number = run;
-        shared.told = Some(parity);
-        self.ask(id, &Request::Parity { tag, parity }, Asked::Probe { peer: id, space, run });
+        shared.told = Some(*statement.claims());
+        self.ask(id, &Request::Parity { tag, statement }, Asked::Probe { peer: id, space, run });
     }
 
     /// Compares with everyone now. Returns how many comparisons begin.
@@ -314,8 +321,8 @@ impl Node {
             (Asked::Spaces { peer, spaces }, Response::Spaces { shared }) => {
                 self.shared_spaces(peer, &spaces, &shared, store)?;
             }
-            (Asked::Probe { peer, space, .. }, Response::Parity { parity }) => {
-                self.probed(peer, space, &parity, store)?;
+            (Asked::Probe { peer, space, .. }, Response::Parity { statement }) => {
+                self.probed(peer, space, statement, store)?;
             }
             (Asked::Probe { peer, space, .. }, Response::Unknown) => self.denied(peer, space),
             (Asked::Session { peer, space, .. }, response) => {
@@ -342,6 +349,15 @@ impl Node {
                 }
             }
             (Asked::Push { .. }, Response::Pushed { .. } | Response::Busy) => {}
+            (Asked::Audit { peer, space }, Response::Commit { commitment }) => {
+                self.audit_bound(peer, space, commitment, store)?;
+            }
+            (Asked::Audit { peer, space }, Response::Proved { secret, parity, proofs }) => {
+                self.audit_answered(peer, space, (secret, parity, proofs), store)?;
+            }
+            (Asked::Audit { peer, space }, response) => {
+                self.audit_refused(peer, space, &response);
+            }
             (asked, _) => self.give_up(&asked),
         }
         Ok(())
@@ -394,6 +410,7 @@ impl Node {
             }
             Asked::Push { space, .. } => self.compare_soon(*space),
             Asked::Present { space, .. } => peer.presented_in_vain(*space, self.now),
+            Asked::Audit { peer, space } => self.audit_in_vain(*peer, *space),
         }
     }
 
@@ -468,10 +485,14 @@ impl Node {
         &mut self,
         id: PeerId,
         space: SpaceId,
-        theirs: &Parity,
+        statement: Statement,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        if self.compared(id, space, theirs) {
+        let Some(theirs) = self.take_statement(id, space, &statement) else {
+            self.pause_after_fault(id, space);
+            return Ok(());
+        };
+        if self.compared(id, space, theirs, statement, None) {
             self.ended(id, space, "equal");
             return Ok(());
         }
@@ -486,47 +507,7 @@ impl Node {
         let own = self.own;
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let Some(tag) = peer.tag_to(&own, &id, &space) else { return Ok(()) };
-        let Some(shared) = peer.shared.get_mut(&space) else { return Ok(()) };
-        shared.not_admitted = BTreeMap::new();
         self.begin_session(id, space, tag, store)
-    }
-
-    /// Takes note of a comparison with a peer. Returns whether both store the same.
-    pub(crate) fn compared(&mut self, id: PeerId, space: SpaceId, theirs: &Parity) -> bool {
-        let now = self.now;
-        let Some(held) = self.spaces.get(&space) else { return false };
-        let ours = held.parity();
-        let comparison = compare(&ours, theirs);
-        let longest = self.settings.compare_every_ms;
-        let jitter = |rng: &mut _, pause| now + random::jitter(rng, pause);
-        let Some(peer) = self.peers.get_mut(&id) else { return false };
-        let comparable = peer.known.as_ref().is_some_and(|known| known.kinds == EFFECTIVE_KINDS);
-        let equal = comparable && comparison == Comparison::Equal;
-        let Some(shared) = peer.shared.get_mut(&space) else { return equal };
-        if equal {
-            shared.interval = (shared.interval * 2).min(longest);
-        }
-        if shared.run.is_idle() || equal {
-            // Until the peer has heard what we store now, it cannot know that it is equal.
-            let heard = shared.told == Some(ours);
-            let pause = if heard { shared.interval.min(longest) } else { limits::PROBE_AFTER_MS };
-            shared.due = jitter(&mut self.rng, pause);
-        }
-        if equal {
-            shared.not_admitted.clear();
-        }
-        let since = shared.parity.as_ref().and_then(|parity| parity.equal_since_ms);
-        shared.parity = Some(ParityState {
-            at_ms: now,
-            equal_since_ms: equal.then(|| since.unwrap_or(now)),
-            comparable,
-            comparison,
-            ours,
-            theirs: *theirs,
-            not_admitted: shared.not_admitted.clone(),
-        });
-        self.out.push(Output::Event(Event::Compared { peer: id, space, equal }));
-        equal
     }
 
     pub(crate) fn shared_mut(
@@ -544,16 +525,6 @@ impl Node {
         }
         self.out.push(Output::Event(Event::SessionEnded { peer: id, space, outcome }));
     }
-
-    /// Counts a breach of the protocol, and ends the connection after the third.
-    pub(crate) fn strike(&mut self, id: PeerId, reason: &str) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.strikes += 1;
-        if peer.strikes >= limits::STRIKES {
-            let reason = format!("{reason} (breach {} of {})", peer.strikes, limits::STRIKES);
-            self.out.push(Output::Disconnect { peer: id, reason: reason.into() });
-        }
-    }
 }
 
 /// When something is due with a peer, if no session may begin in the spaces that are full.
@@ -563,10 +534,9 @@ fn peer_deadline(peer: &Peer, full: &BTreeSet<SpaceId>) -> Option<u64> {
         Run::Probing => None,
         Run::Session(_) => Some(shared.overdue_at()),
     });
-    [peer.hello_at, peer.announce_at.filter(|_| peer.known.is_some()), compare.min()]
-        .into_iter()
-        .flatten()
-        .min()
+    let audit = peer.shared.values().filter_map(|shared| shared.audit.deadline());
+    let announce = peer.announce_at.filter(|_| peer.known.is_some());
+    [peer.hello_at, announce, compare.min(), audit.min()].into_iter().flatten().min()
 }
 
 /// Splits records into pages that fit a message.

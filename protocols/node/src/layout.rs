@@ -12,16 +12,19 @@
 //! | `l` space key boot part | places in a log: a [`LogPart`] |
 //! | `e` space key boot seq id | nothing: a second record in one place of a log |
 //! | `t` space | a [`Tallies`]: counts of the space |
+//! | `p` space peer | the last comparison with a peer, and what it stated |
 //! | `d` space number | memories with records that are not in their rows yet, 40 bytes each |
 //! | `v` space memory | the memory's row for lists |
 //! | `x` | nothing: what is made from the records is being made again |
 //! | `i` space aspect memory | which terms occur in the rows from that memory up to the next block |
 //!
 //! `space` is a number of four bytes that stands for the SpaceId on this node only; `set` is one
-//! byte; ids have 40 bytes. All but `s` and `r` can be rebuilt from the records.
+//! byte; ids have 40 bytes, peers 38. All but `s`, `r` and `p` can be rebuilt from the records, and `p`
+//! is made anew by the next comparison.
 
 use std::collections::BTreeMap;
 
+use ocm_discovery::PeerId;
 use ocm_record::{Boot, MemoryId, PublicKey, RecordId, Set, SpaceId};
 use ocm_sync::NodeNumber;
 use serde::{Deserialize, Serialize};
@@ -270,6 +273,24 @@ pub fn equivocations(space: SpaceNumber) -> (Key, Key) {
 #[must_use]
 pub fn tallies(space: SpaceNumber) -> Key {
     key(b't', &[&space.0.to_be_bytes()])
+}
+
+/// The last comparison with a peer, by the 38 bytes of its PeerId.
+#[must_use]
+pub fn parity(space: SpaceNumber, peer: &PeerId) -> Key {
+    key(b'p', &[&space.0.to_be_bytes(), &peer.to_bytes()])
+}
+
+/// Where the comparisons in a space lie.
+#[must_use]
+pub fn parities(space: SpaceNumber) -> (Key, Key) {
+    range(key(b'p', &[&space.0.to_be_bytes()]))
+}
+
+/// The peer in the key of a comparison.
+#[must_use]
+pub fn parity_peer(key: &[u8]) -> Option<PeerId> {
+    PeerId::try_from(key.strip_prefix(b"p")?.get(4..)?).ok()
 }
 
 /// A list of memories whose rows are due. Lists are numbered in the order they were written.

@@ -24,6 +24,8 @@
 
 mod admission;
 mod anti_entropy;
+mod audit;
+mod breaches;
 mod command;
 pub mod derived;
 mod hold;
@@ -32,6 +34,7 @@ pub mod layout;
 mod node;
 mod origin;
 mod output;
+mod parity;
 mod peer;
 mod random;
 mod recent;
@@ -49,7 +52,9 @@ pub use input::{BatchId, ChannelId, Command, Input, JobId, MessageId, RequestId,
 pub use node::{Identity, Node, OpenError, Settings};
 pub use origin::Origin;
 pub use output::{CommandError, Event, GossipVerdict, Output, Reply};
-pub use snapshot::{ParityState, PeerSnapshot, RefusalEntry, Snapshot, SpaceSnapshot};
+pub use snapshot::{
+    AuditState, Missing, ParityState, PeerSnapshot, RefusalEntry, Sharing, Snapshot, SpaceSnapshot,
+};
 pub use verdict::{Hold, Refuse, Reject, Verdict};
 
 /// Limits of one node. Past them work is shed, never correctness: anti-entropy brings again what
@@ -84,8 +89,26 @@ pub mod limits {
     /// Verification jobs of one peer's pushes that may be under way; past it the peer is told to
     /// come again.
     pub const PUSHES_PER_PEER: usize = 4;
-    /// Breaches of the protocol that end a connection.
+    /// Breaches of the protocol that end a connection, in this one or in earlier ones.
     pub const STRIKES: u32 = 3;
+    /// Milliseconds after a peer's last breach until its breaches are forgotten: no memory for ever
+    /// of what a repaired node once did.
+    pub const STRIKES_FOR_MS: u64 = 3_600_000;
+    /// Milliseconds for which a peer is refused after the breach that ended its connection.
+    pub const BANNED_MS: u64 = 600_000;
+    /// Peers whose breaches are remembered: the names of peers cost them nothing.
+    pub const STRIKERS: usize = 1024;
+    /// Comparisons that are kept, in all spaces: some 700 bytes each, in memory and in the store.
+    pub const PARITIES: usize = 1024;
+    /// Milliseconds until a comparison that replaces another is written: comparisons come often,
+    /// and each write is a flush.
+    pub const KEEP_PARITY_MS: u64 = 60_000;
+    /// Milliseconds after the first equality until a peer is audited.
+    pub const AUDIT_AFTER_MS: u64 = 5_000;
+    /// Milliseconds between two audits of a peer in a space.
+    pub const AUDIT_EVERY_MS: u64 = 3_600_000;
+    /// Milliseconds until an audit that came to no end is tried again, doubled each time.
+    pub const AUDIT_RETRY_MS: u64 = 60_000;
     /// Records of one import.
     pub const IMPORT_RECORDS: usize = 1024;
     /// Bytes of one import.

@@ -9,17 +9,19 @@ use ocm_record::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+use crate::breaches::Breaches;
 use crate::hold::HoldBuffer;
 use crate::input::{BatchId, ChannelId, Input, JobId, RequestId, Ticket};
 use crate::layout::{self, SpaceEntry, SpaceNumber};
 use crate::limits;
 use crate::origin::Origin;
 use crate::output::{CommandError, Event, Output, Reply};
-use crate::peer::{Peer, RunNumber};
+use crate::parity::Kept;
+use crate::peer::{Peer, Run, RunNumber};
 use crate::random;
 use crate::recent::Recent;
 use crate::signing::Signing;
-use crate::snapshot::{PeerSnapshot, RefusalEntry, Snapshot, SpaceSnapshot};
+use crate::snapshot::{PeerSnapshot, RefusalEntry, Sharing, Snapshot, SpaceSnapshot};
 use crate::space::Space;
 use crate::storage::{Batch, ReadError, Reader};
 use crate::verdict::{Refuse, Verdict};
@@ -79,6 +81,9 @@ pub struct Node {
     pub(crate) spaces: BTreeMap<SpaceId, Space>,
     next_number: u32,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
+    pub(crate) breaches: Breaches,
+    /// The last comparison with each peer in each space.
+    pub(crate) compared: BTreeMap<(SpaceId, PeerId), Kept>,
 
     pub(crate) held: HoldBuffer,
     pub(crate) refused: Recent<RecordId, Refuse>,
@@ -132,6 +137,7 @@ pub(crate) enum Asked {
     Hint { peer: PeerId, space: SpaceId, ids: Vec<RecordId> },
     Push { peer: PeerId, space: SpaceId },
     Present { peer: PeerId, space: SpaceId },
+    Audit { peer: PeerId, space: SpaceId },
 }
 
 impl Asked {
@@ -143,7 +149,8 @@ impl Asked {
             | Self::Session { peer, .. }
             | Self::Hint { peer, .. }
             | Self::Push { peer, .. }
-            | Self::Present { peer, .. } => *peer,
+            | Self::Present { peer, .. }
+            | Self::Audit { peer, .. } => *peer,
         }
     }
 }
@@ -200,6 +207,8 @@ impl Node {
             spaces: BTreeMap::new(),
             next_number: 0,
             peers: BTreeMap::new(),
+            breaches: Breaches::default(),
+            compared: BTreeMap::new(),
             held: HoldBuffer::default(),
             refused: Recent::new(limits::REMEMBERED),
             worthless: Recent::new(limits::REMEMBERED),
@@ -234,6 +243,7 @@ impl Node {
                 node.clock.observe(last, now);
             }
             node.spaces.insert(entry.id, space);
+            node.read_parities(entry.id, number, store)?;
         }
         let open: Vec<_> =
             node.spaces.values().filter(|space| space.is_gossiped()).map(|s| s.id).collect();
@@ -258,6 +268,8 @@ impl Node {
         if now < self.now {
             let by = self.now - now;
             self.peers.values_mut().for_each(|peer| peer.turn_back(by));
+            self.breaches.turn_back(by);
+            self.turn_back_parities(by);
         }
         self.now = now;
         match input {
@@ -285,7 +297,7 @@ impl Node {
     /// When [`Input::Tick`] is due, in milliseconds since the Unix epoch.
     #[must_use]
     pub fn next_deadline(&self) -> Option<u64> {
-        self.peers_deadline()
+        [self.peers_deadline(), self.parities_deadline()].into_iter().flatten().min()
     }
 
     /// A fresh name for a request, job or batch.
@@ -355,6 +367,7 @@ impl Node {
         for (space, ids) in written {
             let Some(held) = self.spaces.get_mut(&space) else { continue };
             let records = held.commit(ids, store)?;
+            self.parity_moved(space);
             for (record, origin) in &records {
                 self.out.push(Output::Event(Event::Record {
                     space,
@@ -428,9 +441,18 @@ impl Node {
                     shared: peer
                         .shared
                         .iter()
-                        .map(|(space, shared)| (*space, shared.parity.clone()))
+                        .map(|(space, shared)| {
+                            let session = matches!(shared.run, Run::Session(_));
+                            (*space, Sharing { since_ms: shared.since, session })
+                        })
                         .collect(),
+                    denied: peer.denied.clone(),
                 })
+                .collect(),
+            parities: self
+                .compared
+                .iter()
+                .map(|(which, kept)| (*which, kept.state.clone()))
                 .collect(),
             held: (self.held.len(), self.held.bytes()),
             refused: self.refusals.iter().cloned().collect(),

@@ -6,7 +6,7 @@ use ocm_discovery::PeerId;
 use ocm_record::{Did, SpaceId};
 use ocm_sync::{Parity, Session, SpaceTag, space_tag};
 
-use crate::snapshot::ParityState;
+use crate::audit::Audits;
 
 /// A connected peer.
 #[derive(Debug)]
@@ -29,8 +29,8 @@ pub(crate) struct Peer {
     pub(crate) hints: usize,
     /// Its pushes being verified.
     pub(crate) pushes: usize,
-    /// Breaches of the protocol.
-    pub(crate) strikes: u32,
+    /// The spaces that it denied after they were shared.
+    pub(crate) denied: BTreeSet<SpaceId>,
     /// The tags by which it may name our spaces.
     tags: BTreeMap<SpaceTag, SpaceId>,
 }
@@ -59,14 +59,14 @@ pub(crate) struct Shared {
     pub(crate) began: u64,
     /// Names what is under way: an answer that belongs to an earlier run is none to this one.
     pub(crate) number: RunNumber,
-    /// The last comparison.
-    pub(crate) parity: Option<ParityState>,
+    /// Since when it is shared.
+    pub(crate) since: u64,
+    /// Audits.
+    pub(crate) audit: Audits,
     /// What the peer last heard that we store.
     pub(crate) told: Option<Parity>,
     /// Until when the peer is taken to be filling the space with ranges that it asks us for.
     pub(crate) served_until: u64,
-    /// What could not be admitted in the last session, by verdict.
-    pub(crate) not_admitted: BTreeMap<&'static str, u64>,
 }
 
 /// Names one comparison with one peer in one space, over the life of the node.
@@ -108,7 +108,7 @@ impl Peer {
             in_vain: BTreeMap::new(),
             hints: 0,
             pushes: 0,
-            strikes: 0,
+            denied: BTreeSet::new(),
             tags: BTreeMap::new(),
         }
     }
@@ -177,6 +177,7 @@ impl Peer {
             self.shared.values_mut().flat_map(|s| [&mut s.due, &mut s.began, &mut s.served_until]);
         let planned = [&mut self.hello_at, &mut self.announce_at].into_iter().flatten();
         planned.chain(shared).for_each(|at| *at = at.saturating_sub(by));
+        self.shared.values_mut().for_each(|shared| shared.audit.turn_back(by));
     }
 
     /// Our right in a space was presented in vain: the peer may not have heard it, have been busy
@@ -210,10 +211,10 @@ impl Peer {
             run: Run::Idle,
             began: 0,
             number: 0,
-            parity: None,
+            since: now,
+            audit: Audits::default(),
             told: None,
             served_until: 0,
-            not_admitted: BTreeMap::new(),
         })
     }
 }

@@ -4,7 +4,7 @@ use ocm_discovery::{CLOCK_TOLERANCE_MS, Certificate, PeerId};
 use ocm_record::{Did, RecordId, Set, SignedRecord, SpaceId};
 use ocm_sync::{
     Hello, MessageError, Page, PushVerdict, RangePage, ReconcileError, Refusal, Request, Response,
-    SpaceTag, Span,
+    SpaceTag, Span, Statement,
 };
 
 use serde_bytes::ByteBuf;
@@ -15,7 +15,7 @@ use crate::node::{Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::Known;
-use crate::space::{Space, Stored};
+use crate::space::Stored;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
@@ -75,20 +75,16 @@ impl Node {
                 }
                 None => Response::Unknown,
             },
-            Request::Parity { tag, parity } => match self.named(peer, &tag) {
-                Some(space) => {
-                    self.share(peer, space);
-                    match self.spaces.get(&space).map(Space::parity) {
-                        Some(ours) => {
-                            if let Some(shared) = self.shared_mut(peer, space) {
-                                shared.told = Some(ours);
-                            }
-                            self.compared(peer, space, &parity);
-                            Response::Parity { parity: ours }
-                        }
-                        None => Response::Unknown,
-                    }
-                }
+            Request::Parity { tag, statement } => match self.named(peer, &tag) {
+                Some(space) => self.compare_asked(peer, space, statement),
+                None => Response::Unknown,
+            },
+            Request::Commit { tag, commitment } => match self.named(peer, &tag) {
+                Some(space) => self.bind(peer, space, commitment),
+                None => Response::Unknown,
+            },
+            Request::Prove { tag, secret, parity, ids } => match self.named(peer, &tag) {
+                Some(space) => self.prove(peer, space, (secret, parity), &ids, store)?,
                 None => Response::Unknown,
             },
             Request::Push { tag, records } => {
@@ -97,6 +93,20 @@ impl Node {
         };
         self.respond(channel, &response);
         Ok(())
+    }
+
+    /// A peer states what it stores, and is told what is stored here.
+    fn compare_asked(&mut self, peer: PeerId, space: SpaceId, statement: Statement) -> Response {
+        self.share(peer, space);
+        let Some(theirs) = self.take_statement(peer, space, &statement) else {
+            return Response::Refused { reason: Refusal::MALFORMED };
+        };
+        let Some(ours) = self.statement_for(peer, space) else { return Response::Unknown };
+        if let Some(shared) = self.shared_mut(peer, space) {
+            shared.told = Some(*ours.claims());
+        }
+        self.compared(peer, space, theirs, statement, None);
+        Response::Parity { statement: ours }
     }
 
     /// Answers one round of reconciliation.
@@ -264,7 +274,12 @@ impl Node {
     }
 
     /// Reports damaged records, and leaves those that can be written again to come again.
-    fn damaged(&mut self, space: SpaceId, altered: &[RecordId], unreadable: &[RecordId]) {
+    pub(crate) fn damaged(
+        &mut self,
+        space: SpaceId,
+        altered: &[RecordId],
+        unreadable: &[RecordId],
+    ) {
         if let (Some(held), false) = (self.spaces.get(&space), altered.is_empty()) {
             altered.iter().for_each(|id| held.forget(id, &mut self.batch));
             self.forgotten.push(space);

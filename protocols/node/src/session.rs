@@ -3,10 +3,10 @@
 use std::collections::VecDeque;
 
 use ocm_discovery::PeerId;
-use ocm_record::{RecordId, Set, SpaceId};
+use ocm_record::{RecordId, Set, SigningKey, SpaceId};
 use ocm_sync::{
-    Action, Admitted, Comparison, Failure, Outcome, Parity, Replica, Request, Response, Session,
-    SpaceTag,
+    Action, Admitted, Failure, Outcome, Replica, Request, Response, Session, SpaceTag, Statement,
+    Terms,
 };
 
 use crate::limits;
@@ -20,10 +20,13 @@ use crate::space::Space;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
-/// A space, and the store in which its sets lie.
+/// A space, the store in which its sets lie, and what signs a statement of it.
 struct Held<'a> {
     space: &'a Space,
     store: &'a dyn Reader,
+    author: &'a SigningKey,
+    terms: Terms,
+    now: u64,
 }
 
 impl<'a> Replica for Held<'a> {
@@ -33,8 +36,8 @@ impl<'a> Replica for Held<'a> {
         self.space.stored(set, self.store)
     }
 
-    fn parity(&self) -> Result<Parity, ReadError> {
-        Ok(self.space.parity())
+    fn statement(&self) -> Result<Statement, ReadError> {
+        Ok(Statement::sign(self.author, &self.terms, self.space.parity(), self.now))
     }
 }
 
@@ -47,9 +50,11 @@ impl Node {
         tag: SpaceTag,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
+        let Some(terms) = self.terms_for(id, space) else { return Ok(()) };
         let Some(held) = self.spaces.get(&space) else { return Ok(()) };
-        let (session, actions) = Session::start(tag, &Held { space: held, store })?;
-        let now = self.now;
+        let (author, now) = (&self.author, self.now);
+        let held = Held { space: held, store, author, terms, now };
+        let (session, actions) = Session::start(tag, &held)?;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
             shared.began = now;
@@ -95,11 +100,6 @@ impl Node {
         if !self.is_current(&id, &space, run) {
             return Ok(());
         }
-        if let Some(shared) = self.shared_mut(id, space) {
-            for (_, verdict) in verdicts.iter().filter(|(_, verdict)| !verdict.stands()) {
-                *shared.not_admitted.entry(verdict.name()).or_default() += 1;
-            }
-        }
         let actions =
             self.drive(id, space, store, |session, held| session.on_admitted(admitted, held))?;
         self.advance(id, space, actions, store)
@@ -112,10 +112,12 @@ impl Node {
         store: &dyn Reader,
         step: impl FnOnce(&mut Session, &Held<'_>) -> Result<Vec<Action>, ReadError>,
     ) -> Result<Vec<Action>, ReadError> {
+        let Some(terms) = self.terms_for(id, space) else { return Ok(Vec::new()) };
         let Some(held) = self.spaces.get(&space) else { return Ok(Vec::new()) };
+        let held = Held { space: held, store, author: &self.author, terms, now: self.now };
         let shared = self.peers.get_mut(&id).and_then(|peer| peer.shared.get_mut(&space));
         match shared.map(|shared| &mut shared.run) {
-            Some(Run::Session(session)) => step(session, &Held { space: held, store }),
+            Some(Run::Session(session)) => step(session, &held),
             Some(Run::Idle | Run::Probing) | None => Ok(Vec::new()),
         }
     }
@@ -150,6 +152,7 @@ impl Node {
                         self.drive(id, space, store, |session, held| session.on_loaded(page, held));
                     actions.extend(next?);
                 }
+                Action::Pushed { .. } => {}
                 Action::Done(outcome) => self.session_done(id, space, &outcome),
                 Action::Failed { failure, .. } => self.session_failed(id, space, &failure),
             }
@@ -198,14 +201,13 @@ impl Node {
     fn send_in_session(&mut self, id: PeerId, space: SpaceId, request: &Request) {
         let Some(shared) = self.shared_mut(id, space) else { return };
         let run = shared.number;
-        if let Request::Parity { parity, .. } = request {
-            shared.told = Some(*parity);
+        if let Request::Parity { statement, .. } = request {
+            shared.told = Some(*statement.claims());
         }
         self.ask(id, request, Asked::Session { peer: id, space, run });
     }
 
     fn session_done(&mut self, id: PeerId, space: SpaceId, outcome: &Outcome) {
-        let equal = outcome.comparison == Some(Comparison::Equal);
         let moved = outcome.authority.admitted
             + outcome.content.admitted
             + outcome.authority.taken
@@ -217,9 +219,11 @@ impl Node {
             let pause = if moved > 0 { limits::INTERVAL_MIN_MS } else { shared.interval * 2 };
             shared.interval = pause.min(longest);
         }
-        if let Some((_, theirs)) = &outcome.parity {
-            self.compared(id, space, theirs);
-        }
+        let Some(statement) = outcome.theirs else { return };
+        let Some(theirs) = self.take_statement(id, space, &statement) else {
+            return self.pause_after_fault(id, space);
+        };
+        let equal = self.compared(id, space, theirs, statement, None);
         self.ended(id, space, if equal { "equal" } else { "differs" });
         if outcome.authority.admitted + outcome.content.admitted > 0 {
             // What came here is news for the others, too.
@@ -254,6 +258,15 @@ impl Node {
             (None, Some(peer)) => peer.deny(space, self.now),
             (_, None) => {}
         }
+    }
+
+    /// A peer stated what it cannot have: the comparison is over, and another follows later.
+    pub(crate) fn pause_after_fault(&mut self, id: PeerId, space: SpaceId) {
+        let due = self.now + random::jitter(&mut self.rng, limits::INTERVAL_MIN_MS);
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.due = due;
+        }
+        self.ended(id, space, "fault");
     }
 
     /// Whether a comparison with another peer is due in a space.

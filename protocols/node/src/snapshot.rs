@@ -1,12 +1,13 @@
 //! What a node shows of itself: plain data, taken between two inputs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ocm_discovery::PeerId;
 use ocm_record::{Boot, Did, RecordId, SpaceId};
 use ocm_space::SpaceState;
-use ocm_sync::{Comparison, Parity};
+use ocm_sync::{Comparison, Parity, Statement};
+use serde::{Deserialize, Serialize};
 
 use crate::layout::{SpaceNumber, Tallies};
 
@@ -23,6 +24,8 @@ pub struct Snapshot {
     pub spaces: Vec<SpaceSnapshot>,
     /// The peers it is connected to.
     pub peers: Vec<PeerSnapshot>,
+    /// The last comparison with each peer in each space, also of those that are not connected.
+    pub parities: BTreeMap<(SpaceId, PeerId), ParityState>,
     /// Records that wait for what they build on, and their bytes.
     pub held: (usize, usize),
     /// The last refusals and rejections, oldest first.
@@ -61,27 +64,94 @@ pub struct PeerSnapshot {
     pub peer: PeerId,
     /// Who it acts for, once it has proved that.
     pub did: Option<Did>,
-    /// The spaces shared with it, and how they compared last.
-    pub shared: BTreeMap<SpaceId, Option<ParityState>>,
+    /// The spaces shared with it.
+    pub shared: BTreeMap<SpaceId, Sharing>,
+    /// The spaces that it denies to hold, or to hold for us, after they were shared.
+    pub denied: BTreeSet<SpaceId>,
+}
+
+/// What is under way with a peer in a space that both share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sharing {
+    /// Since when it is shared, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// Whether a session is under way.
+    pub session: bool,
+}
+
+impl Snapshot {
+    /// The last comparison with a peer in a space.
+    #[must_use]
+    pub fn parity(&self, space: SpaceId, peer: PeerId) -> Option<&ParityState> {
+        self.parities.get(&(space, peer))
+    }
+}
+
+/// Records that one side has and the other lacks, by why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Missing {
+    /// Offered, and held: something they need is missing where they were offered.
+    pub held: u64,
+    /// Offered, and refused: whoever wrote them had no right.
+    pub refused: u64,
+    /// Offered, and rejected: what came was not what it claims to be.
+    pub rejected: u64,
+    /// On their way.
+    pub in_flight: u64,
+    /// Not asked for yet, or not offered.
+    pub not_asked: u64,
+}
+
+impl Missing {
+    /// All of them.
+    #[must_use]
+    pub const fn total(&self) -> u64 {
+        self.held + self.refused + self.rejected + self.in_flight + self.not_asked
+    }
+}
+
+/// The last audit of a peer in a space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditState {
+    /// When it ended, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+    /// Whether the peer proved what it was asked for.
+    pub passed: bool,
 }
 
 /// The result of the last comparison with a peer in a space.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParityState {
+    /// Who the peer acted for.
+    pub did: Did,
+    /// Our nonce then, which its statement is made out to.
+    pub nonce: [u8; 32],
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
     /// Since when every comparison found both equal; `None` when the last found a difference.
     pub equal_since_ms: Option<u64>,
+    /// Since when it is known that the two differ; `None` while nothing is known to.
+    pub differs_since_ms: Option<u64>,
     /// Whether the same kinds of record have an effect on both sides; else nothing is stated.
     pub comparable: bool,
     /// What it found.
     pub comparison: Comparison,
     /// What was stored here then.
     pub ours: Parity,
-    /// What the peer said it stored.
+    /// What the peer stated that it stored.
     pub theirs: Parity,
-    /// Records asked of the peer that did not become part of the set, by verdict.
-    pub not_admitted: BTreeMap<&'static str, u64>,
+    /// Its statement, signed by the key of its DID.
+    pub statement: Statement,
+    /// Records that the peer has and this node lacked.
+    pub here: Missing,
+    /// Records that this node has and the peer lacked.
+    pub there: Missing,
+    /// Whether `here` and `there` are the whole difference; else there may be more.
+    pub exact: bool,
+    /// Why the peer is not believed, if it is not.
+    pub doubt: Option<String>,
+    /// The last audit.
+    pub audit: Option<AuditState>,
 }
 
 /// A record that was turned away.

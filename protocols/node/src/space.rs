@@ -149,9 +149,14 @@ impl Space {
         self.parity
     }
 
-    fn refresh(&mut self, store: &dyn Reader) -> Result<(), ReadError> {
+    /// What the store shows at this moment, heard of or not.
+    pub(crate) fn parity_on_disk(&self, store: &dyn Reader) -> Result<Parity, ReadError> {
         let head = |set| Head::read(store, self.number, set);
-        self.parity = stored_parity(&head(Set::Authority)?, &head(Set::Content)?);
+        Ok(stored_parity(&head(Set::Authority)?, &head(Set::Content)?))
+    }
+
+    fn refresh(&mut self, store: &dyn Reader) -> Result<(), ReadError> {
+        self.parity = self.parity_on_disk(store)?;
         Ok(())
     }
 

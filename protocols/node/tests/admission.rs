@@ -2,6 +2,8 @@
 //! said to others, and when.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "admission/audits.rs"]
+mod audits;
 #[path = "admission/closed.rs"]
 mod closed;
 #[path = "admission/fixture.rs"]

@@ -534,7 +534,7 @@ fn both_sides_learn_that_they_are_equal_when_one_caught_up_meanwhile() {
     talk(&mut a, &mut b, &mut now, 5000);
     let equal = |rig: &Rig| {
         let snapshot = rig.node.snapshot();
-        let parity = snapshot.peers[0].shared[&space].clone();
+        let parity = snapshot.parity(space, snapshot.peers[0].peer);
         parity.is_some_and(|parity| {
             parity.equal_since_ms.is_some() && parity.ours == snapshot.spaces[0].parity
         })

@@ -15,26 +15,32 @@
 //!     │   Request / Response        the messages, strict canonical DAG-CBOR
 //!     │
 //! LtHash ─▶ Parity ─▶ compare       are two replicas equal, and if not, in what
+//! Statement                         parity, signed and made out to one peer
+//! commitment, proof                 does a peer hold what it states
 //! SpaceTag                          how a space is named without disclosing it
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod audit;
 mod lthash;
 mod message;
 mod parity;
 mod reconcile;
 mod session;
 mod set;
+mod statement;
 mod tag;
 mod tree;
 
+pub use audit::{commitment, proof};
 pub use lthash::{LtHash, LtHashError, SetHash};
 pub use message::{Hello, MessageError, Page, PushVerdict, RangePage, Refusal, Request, Response};
-pub use parity::{Comparison, Parity, SetDigest, compare};
+pub use parity::{Comparison, Contradiction, Parity, SetDigest, compare};
 pub use reconcile::{Initiator, ReconcileError, Step, WireError, respond};
 pub use session::{Action, Admitted, Failure, Outcome, Replica, Session, SetOutcome};
 pub use set::{Span, Sum};
+pub use statement::{NotSigned, Statement, Terms};
 pub use tag::{PEER_ID_LEN, PaddedTags, SpaceTag, pad_tags, space_tag};
 pub use tree::{
     Changes, Child, InMemory, Node, NodeNumber, Nodes, PastTheEnd, Root, SumTree, Tree, TreeError,
@@ -63,6 +69,9 @@ pub mod limits {
     pub const AGENT_BYTES: usize = 64;
     /// Bytes of the certificate in a hello.
     pub const CERTIFICATE_BYTES: usize = 1024;
+    /// Records that one audit asks a peer to prove that it has: one that lacks a tenth of them passes
+    /// one time in five, and an answer costs at most a mebibyte of reading.
+    pub const AUDIT_RECORDS: usize = 16;
     /// Kinds that a hello lists as supported.
     pub const KINDS: usize = 64;
 

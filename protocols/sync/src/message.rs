@@ -13,6 +13,7 @@ use serde_bytes::ByteBuf;
 use crate::limits;
 use crate::parity::Parity;
 use crate::set::Span;
+use crate::statement::Statement;
 use crate::tag::SpaceTag;
 pub use page::{Page, RangePage};
 pub(crate) use wire::Hash;
@@ -63,8 +64,27 @@ pub enum Request {
     Parity {
         /// The space.
         tag: SpaceTag,
-        /// The asking side's.
+        /// The asking side's, made out to the responder.
+        statement: Statement,
+    },
+    /// Code 11. An audit begins: this binds me to what I store; what binds you?
+    Commit {
+        /// The space.
+        tag: SpaceTag,
+        /// The asking side's [`commitment`](crate::commitment).
+        commitment: [u8; 32],
+    },
+    /// Code 12. What I am bound to. What are you, and do you have these records?
+    Prove {
+        /// The space.
+        tag: SpaceTag,
+        /// The secret of the asking side's commitment.
+        secret: [u8; 32],
+        /// What it stored then.
         parity: Parity,
+        /// Records to be proved, in ascending order, without repetition, at most
+        /// [`limits::AUDIT_RECORDS`].
+        ids: Vec<RecordId>,
     },
 }
 
@@ -100,8 +120,23 @@ pub enum Response {
     },
     /// Code 6. What the responder stores of the space.
     Parity {
-        /// The responder's.
+        /// The responder's, made out to the asking side.
+        statement: Statement,
+    },
+    /// Code 11. The responder's side of a commitment.
+    Commit {
+        /// Its [`commitment`](crate::commitment).
+        commitment: [u8; 32],
+    },
+    /// Code 12. What the responder was bound to, and what it has.
+    Proved {
+        /// The secret of its commitment.
+        secret: [u8; 32],
+        /// What it stored then.
         parity: Parity,
+        /// A [`proof`](crate::proof) for each record, in their order, `None` where it has none to
+        /// give; at most [`limits::AUDIT_RECORDS`].
+        proofs: Vec<Option<[u8; 32]>>,
     },
     /// Code 7. No such space here, or not for you: the two are not told apart.
     Unknown,
@@ -242,7 +277,11 @@ impl Request {
             Self::Range { span, .. } if span.to <= span.from => {
                 Err(MessageError::Value("a range ends above its beginning"))
             }
-            Self::Range { .. } | Self::Parity { .. } => Ok(()),
+            Self::Prove { ids, .. } => {
+                within("ids to be proved", ids.len(), limits::AUDIT_RECORDS)?;
+                ascending("ids to be proved", ids)
+            }
+            Self::Range { .. } | Self::Parity { .. } | Self::Commit { .. } => Ok(()),
         }
     }
 
@@ -288,7 +327,12 @@ impl Response {
             }
             Self::Range { records, .. } => check_records(records),
             Self::Pushed { verdicts } => within("verdicts", verdicts.len(), limits::PAGE_RECORDS),
-            Self::Parity { .. } | Self::Unknown | Self::Refused { .. } | Self::Busy => Ok(()),
+            Self::Proved { proofs, .. } => within("proofs", proofs.len(), limits::AUDIT_RECORDS),
+            Self::Parity { .. }
+            | Self::Commit { .. }
+            | Self::Unknown
+            | Self::Refused { .. }
+            | Self::Busy => Ok(()),
         }
     }
 

@@ -2,10 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::lthash::SetHash;
 use crate::message::Hash;
 
 /// What one replica stores of one set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "(u64, Hash)", into = "(u64, Hash)")]
 pub struct SetDigest {
     /// Number of records.
@@ -15,7 +16,7 @@ pub struct SetDigest {
 }
 
 /// What one replica stores of a space, uncut: counts and digests, not what is shown of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(from = "(SetDigest, SetDigest, u64)", into = "(SetDigest, SetDigest, u64)")]
 pub struct Parity {
     /// The authority set.
@@ -49,6 +50,26 @@ impl From<Parity> for (SetDigest, SetDigest, u64) {
         (parity.authority, parity.content, parity.missing_bodies)
     }
 }
+
+impl Parity {
+    /// What shows that a statement is false, whatever its maker stores: one set has one digest and
+    /// one count.
+    #[must_use]
+    pub fn contradiction(&self, ours: &Self) -> Option<Contradiction> {
+        let empty = SetHash::new().digest();
+        let of = |theirs: &SetDigest, ours: &SetDigest| {
+            let same = theirs.digest == ours.digest && theirs.count != ours.count;
+            let nothing = (theirs.count == 0) != (theirs.digest == empty);
+            (same || nothing).then_some(Contradiction)
+        };
+        of(&self.authority, &ours.authority).or_else(|| of(&self.content, &ours.content))
+    }
+}
+
+/// The counts and digests of a statement cannot belong to the same sets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("its statement of parity contradicts itself: its counts are not those of its digests")]
+pub struct Contradiction;
 
 /// How two replicas compare. Counts tell how far apart they are at least: sets of one size can
 /// differ too.
@@ -102,6 +123,21 @@ pub fn compare(ours: &Parity, theirs: &Parity) -> Comparison {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn counts_that_are_not_those_of_their_digests_are_told() {
+        let empty = SetDigest { count: 0, digest: SetHash::new().digest() };
+        let set = |count| SetDigest { count, digest: [4; 32] };
+        let ours = Parity { authority: set(3), content: set(3), missing_bodies: 0 };
+        let lies = |theirs: Parity| theirs.contradiction(&ours).is_some();
+        assert!(!lies(ours));
+        assert!(!lies(Parity { content: empty, ..ours }));
+        assert!(!lies(Parity { content: SetDigest { count: 3, digest: [5; 32] }, ..ours }));
+        assert!(lies(Parity { content: set(4), ..ours }));
+        assert!(lies(Parity { authority: set(2), ..ours }));
+        assert!(lies(Parity { content: SetDigest { count: 1, ..empty }, ..ours }));
+        assert!(lies(Parity { authority: SetDigest { count: 0, digest: [4; 32] }, ..ours }));
+    }
 
     #[test]
     fn content_is_compared_only_under_equal_authority() {

@@ -7,9 +7,9 @@ use serde_bytes::ByteBuf;
 
 use crate::limits;
 use crate::message::{Page, PushVerdict, Refusal, Request, Response};
-use crate::parity::{Comparison, Parity, compare};
 use crate::reconcile::{Initiator, ReconcileError, WireError};
 use crate::set::{Span, successor};
+use crate::statement::Statement;
 use crate::tag::SpaceTag;
 use crate::tree::{Nodes, Tree};
 
@@ -24,17 +24,17 @@ pub trait Replica {
     /// When the replica cannot be read.
     fn set(&self, set: Set) -> Result<Tree<Self::Nodes>, Error<Self>>;
 
-    /// What is stored, digested.
+    /// What is stored, digested and signed for the peer.
     ///
     /// # Errors
     /// When the replica cannot be read.
-    fn parity(&self) -> Result<Parity, Error<Self>>;
+    fn statement(&self) -> Result<Statement, Error<Self>>;
 }
 
 /// The asking side of one run of anti-entropy, with one peer in one space: the authority set, then
 /// the content set; in each, rounds of reconciliation, and after each round the records that it
 /// showed to be missing here (fetched, handed over for admission) and there (pushed); at the end
-/// both sides' parity. What is missing here is asked for by its id, or as a range where nothing
+/// both sides' statements of parity. What is missing here is asked for by its id, or as a range where nothing
 /// of the range is here: a newcomer asks for everything at once, and reconciles nothing.
 ///
 /// **The contract.** [`Session::start`] and every `on_…` method return [`Action`]s, in the order in
@@ -80,7 +80,7 @@ enum Open {
     Fetch { asked: Vec<RecordId> },
     Range { span: Span },
     Load { wanted: Vec<RecordId> },
-    Push { records: usize },
+    Push { ids: Vec<RecordId> },
     Parity,
     Over,
 }
@@ -104,13 +104,18 @@ pub enum Action {
         /// Ids that the peer lacks.
         ids: Vec<RecordId>,
     },
+    /// Take note of what became of the records that were pushed.
+    Pushed {
+        /// Each with the verdict on it there.
+        verdicts: Vec<(RecordId, PushVerdict)>,
+    },
     /// Over: what it came to.
     Done(Outcome),
     /// Over: why it did not come to its end, and what it brought until then.
     Failed {
         /// Why.
         failure: Failure,
-        /// What was done until then; `parity` and `comparison` are `None`.
+        /// What was done until then; `theirs` is `None`.
         outcome: Outcome,
     },
 }
@@ -147,10 +152,8 @@ pub struct Outcome {
     pub authority: SetOutcome,
     /// In the content set.
     pub content: SetOutcome,
-    /// Both sides' parity, ours first, as of the end.
-    pub parity: Option<(Parity, Parity)>,
-    /// How they compare.
-    pub comparison: Option<Comparison>,
+    /// What the peer stated at the end, not verified yet: to be compared with what is stored here.
+    pub theirs: Option<Statement>,
 }
 
 /// How admission decided on one page.
@@ -288,17 +291,17 @@ impl Session {
                 let records = self.take_range(span, &records, next);
                 return self.admit(records, replica);
             }
-            (Open::Push { records }, Response::Pushed { verdicts })
-                if verdicts.len() == records =>
-            {
+            (Open::Push { ids }, Response::Pushed { verdicts }) if verdicts.len() == ids.len() => {
                 let taken =
                     |v: &&PushVerdict| matches!(v, PushVerdict::Accept | PushVerdict::Duplicate);
                 self.tally().taken += verdicts.iter().filter(taken).count() as u64;
+                let verdicts = ids.into_iter().zip(verdicts).collect();
+                let mut actions = vec![Action::Pushed { verdicts }];
+                actions.extend(self.go_on(replica)?);
+                return Ok(actions);
             }
-            (Open::Parity, Response::Parity { parity: theirs }) => {
-                let ours = replica.parity()?;
-                self.outcome.parity = Some((ours, theirs));
-                self.outcome.comparison = Some(compare(&ours, &theirs));
+            (Open::Parity, Response::Parity { statement }) => {
+                self.outcome.theirs = Some(statement);
                 self.open = Open::Over;
                 return Ok(vec![Action::Done(self.outcome)]);
             }
@@ -347,14 +350,20 @@ impl Session {
         if settled == 0 || settled > wanted.len() {
             return Ok(self.fail(Failure::OutOfTurn));
         }
-        for id in wanted.into_iter().skip(settled).rev() {
-            self.have.push_front(id);
+        for id in wanted[settled..].iter().rev() {
+            self.have.push_front(*id);
         }
         if page.records.is_empty() {
             return self.go_on(replica);
         }
         self.tally().pushed += page.records.len() as u64;
-        let open = Open::Push { records: page.records.len() };
+        let absent: BTreeSet<&RecordId> = page.absent.iter().collect();
+        let ids: Vec<RecordId> =
+            wanted[..settled].iter().filter(|id| !absent.contains(id)).copied().collect();
+        if ids.len() != page.records.len() {
+            return Ok(self.fail(Failure::OutOfTurn));
+        }
+        let open = Open::Push { ids };
         let request = Request::Push { tag: self.tag, records: page.records };
         Ok(vec![self.send(open, request)])
     }
@@ -478,8 +487,8 @@ impl Session {
         Ok(vec![match self.set {
             Set::Authority => self.begin_set(Set::Content, replica)?,
             Set::Content => {
-                let parity = replica.parity()?;
-                self.send(Open::Parity, Request::Parity { tag: self.tag, parity })
+                let statement = replica.statement()?;
+                self.send(Open::Parity, Request::Parity { tag: self.tag, statement })
             }
         }])
     }

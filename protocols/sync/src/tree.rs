@@ -139,6 +139,14 @@ impl<N: Nodes> Tree<N> {
         self.walk().contains(id)
     }
 
+    /// The id at a position counted from the lowest, from 0; `None` past the last.
+    ///
+    /// # Errors
+    /// When the tree cannot be read.
+    pub fn at(&self, position: u64) -> Result<Option<RecordId>, N::Error> {
+        self.walk().at(position)
+    }
+
     /// The last id.
     ///
     /// # Errors

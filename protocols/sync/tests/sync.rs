@@ -7,6 +7,8 @@ mod digests;
 mod messages;
 #[path = "sync/reconciliation.rs"]
 mod reconciliation;
+#[path = "sync/statements.rs"]
+mod statements;
 #[path = "sync/tags.rs"]
 mod tags;
 #[path = "sync/vectors.rs"]

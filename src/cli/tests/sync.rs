@@ -10,11 +10,11 @@ fn parity(state: &str, at: &str) -> Reply {
     Reply::json(
         200,
         json!({"next": null, "items": [{
-            "space": SPACE, "name": "river", "peer_id": PEER, "did": BOB, "state": state,
+            "space": SPACE, "name": "river", "peer_id": PEER, "did": BOB, "connected": true, "state": state,
             "equal_since": if state == "equal" { Some(at) } else { None }, "at": at,
             "cause": if state == "equal" { None } else { Some("not yet asked") },
             "ours": {"authority": 3, "content": 12, "missing_bodies": 0},
-            "theirs": {"authority": 3, "content": 11, "missing_bodies": 1}, "not_admitted": {},
+            "theirs": {"authority": 3, "content": 11, "missing_bodies": 1},
         }]}),
     )
 }

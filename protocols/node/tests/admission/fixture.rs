@@ -14,7 +14,9 @@ use ocm_record::{
     SpaceId, Time, VerifiedRecord, sign_batch, to_canonical, verify_batch,
 };
 use ocm_space::{Access, Genesis, Grant, Policy, Role};
-use ocm_sync::{Hello, PushVerdict, Request, Response, SpaceTag, space_tag};
+use ocm_sync::{
+    Hello, Parity, PushVerdict, Request, Response, SpaceTag, Statement, Terms, space_tag,
+};
 use serde_bytes::ByteBuf;
 
 /// A moment in June 2025, in milliseconds. Records are written just before it.
@@ -357,6 +359,23 @@ impl Peer {
     pub(crate) fn tag_from(&self, space: SpaceId) -> SpaceTag {
         let (own, peer) = (self.own.to_bytes(), self.id.to_bytes());
         space_tag(&own, &peer, &self.nonce_of_node, &self.nonce, &space)
+    }
+
+    /// What it states of a space, as made out to the node.
+    pub(crate) fn statement(&self, space: SpaceId, parity: Parity) -> Statement {
+        let (from, to) = (self.id.to_bytes(), self.own.to_bytes());
+        let terms = Terms { space, from, to, nonce: self.nonce_of_node };
+        Statement::sign(&key(self.author), &terms, parity, NOW)
+    }
+
+    /// What the node stated to it, if it is rightly signed.
+    pub(crate) fn read(
+        &self,
+        space: SpaceId,
+        statement: &Statement,
+    ) -> Result<Parity, ocm_sync::NotSigned> {
+        let (from, to) = (self.own.to_bytes(), self.id.to_bytes());
+        statement.verify(&key(OWNER).public(), &Terms { space, from, to, nonce: self.nonce })
     }
 
     pub(crate) fn ask(&self, host: &mut Host, request: &Request) -> Response {

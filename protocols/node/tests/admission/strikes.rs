@@ -1,7 +1,9 @@
 //! What breaks the protocol, and what that costs.
 
-use ocm_node::{Input, Output};
-use ocm_sync::{PushVerdict, Refusal, Request, Response};
+use ocm_discovery::PeerId;
+use ocm_node::{Input, Output, limits};
+use ocm_record::SigningKey;
+use ocm_sync::{Parity, PushVerdict, Refusal, Request, Response, SetDigest};
 
 use crate::fixture::*;
 
@@ -28,10 +30,101 @@ fn the_third_malformed_request_ends_the_connection() {
             send(&mut host, &other, Request::Spaces { tags: vec![] }.encode().unwrap());
         assert_eq!((answer, ended), (Response::Spaces { shared: vec![] }, false));
     }
-    // A new connection begins anew.
+}
+
+/// Connects again. Whether it is let in.
+fn comes_again(host: &mut Host, peer: &Peer) -> bool {
     host.tell(Input::Disconnected(peer.id));
+    let out = host.tell(Input::Connected(peer.id));
+    let banned = disconnects(&out, peer.id);
+    assert_eq!(banned, host.node.snapshot().peers.iter().all(|shown| shown.peer != peer.id));
+    !banned
+}
+
+#[test]
+fn breaches_outlast_the_connection_and_the_third_keeps_a_peer_away_for_a_while() {
+    let scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
     let peer = Peer::connect(&mut host, 2);
-    assert_eq!(send(&mut host, &peer, vec![]), (malformed, false));
+    assert!(!send(&mut host, &peer, vec![]).1);
+    assert!(comes_again(&mut host, &peer));
+    assert!(!send(&mut host, &peer, vec![]).1);
+    assert!(comes_again(&mut host, &peer));
+    assert!(send(&mut host, &peer, vec![]).1, "two of the three were in earlier connections");
+    assert!(!comes_again(&mut host, &peer));
+    // Whoever else acts for the same DID is not meant.
+    Peer::connect(&mut host, 3);
+    host.now += limits::BANNED_MS - 1;
+    assert!(!comes_again(&mut host, &peer));
+    // A clock that is set back makes the pause no longer.
+    let before = host.now;
+    host.now -= 1000;
+    host.tell(Input::Tick);
+    host.now = before - 1000 + 1;
+    assert!(comes_again(&mut host, &peer));
+    assert!(send(&mut host, &peer, vec![]).1, "nothing was forgotten");
+    host.now += limits::STRIKES_FOR_MS;
+    assert!(comes_again(&mut host, &peer));
+    for ends in [false, false, true] {
+        assert_eq!(send(&mut host, &peer, vec![]).1, ends, "all was forgotten");
+    }
+}
+
+#[test]
+fn breaches_of_many_names_are_forgotten_oldest_first() {
+    let scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let breaks = |host: &mut Host, n: usize| {
+        let mut seed = [9; 32];
+        seed[..8].copy_from_slice(&n.to_be_bytes());
+        let peer = PeerId::new(SigningKey::from_seed(&seed).public());
+        host.now += 1;
+        host.tell(Input::Connected(peer));
+        let channel = host.number();
+        let out = host.tell(Input::Request { peer, channel, bytes: vec![] });
+        host.tell(Input::Disconnected(peer));
+        disconnects(&out, peer)
+    };
+    assert!(!breaks(&mut host, 0) && !breaks(&mut host, 0));
+    for n in 1..=limits::STRIKERS {
+        assert!(!breaks(&mut host, n));
+    }
+    assert!(!breaks(&mut host, 0), "its two breaches went first");
+    assert!(!breaks(&mut host, limits::STRIKERS));
+    assert!(breaks(&mut host, limits::STRIKERS), "the latest are remembered");
+}
+
+#[test]
+fn a_statement_of_parity_that_does_not_hold_is_a_breach() {
+    let scribe = Scribe::new(CLOSED);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::connect(&mut host, OWNER);
+    let ours = host.space(scribe.space).parity;
+    let tag = peer.tag(scribe.space);
+    let says = |peer: &Peer, parity| peer.statement(scribe.space, parity);
+    // True, and rightly signed: compared and kept.
+    let honest = Request::Parity { tag, statement: says(&peer, ours) };
+    let (answer, _) = send(&mut host, &peer, honest.encode().unwrap());
+    let Response::Parity { statement } = answer else { panic!("{answer:?}") };
+    assert_eq!(peer.read(scribe.space, &statement), Ok(ours));
+    let kept = host.node.snapshot().parity(scribe.space, peer.id).unwrap().clone();
+    assert_eq!((kept.theirs, kept.statement.time()), (ours, NOW));
+    let more = SetDigest { count: ours.content.count + 1, ..ours.content };
+    let elsewhere = Scribe::named("elsewhere", CLOSED).space;
+    for (what, statement) in [
+        ("for another space", peer.statement(elsewhere, ours)),
+        ("sent back", statement),
+        ("counts that are not those of the digest", says(&peer, Parity { content: more, ..ours })),
+    ] {
+        let request = Request::Parity { tag, statement }.encode().unwrap();
+        let (answer, _) = send(&mut host, &peer, request);
+        assert_eq!(answer, Response::Refused { reason: Refusal::MALFORMED }, "{what}");
+        let after = host.node.snapshot().parity(scribe.space, peer.id).unwrap().clone();
+        assert_eq!(after.statement, kept.statement, "{what} is not kept");
+    }
+    let banned = host.tell(Input::Connected(peer.id));
+    assert!(banned.is_empty(), "it is connected, and on its way out");
+    assert!(!comes_again(&mut host, &peer));
 }
 
 #[test]

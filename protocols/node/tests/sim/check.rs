@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ocm_discovery::PeerId;
 use ocm_memory::Document;
 use ocm_node::layout::{self, SpaceNumber};
-use ocm_node::{Node, Settings, limits, view};
-use ocm_record::{Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, VerifiedRecord};
-use ocm_sync::{Comparison, PushVerdict, Request, Response};
+use ocm_node::{Node, ParityState, Settings, limits, view};
+use ocm_record::{Did, Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, VerifiedRecord};
+use ocm_sync::{Comparison, Parity, PushVerdict, Request, Response, Statement, Terms};
 
 use crate::dice::Dice;
 use crate::hostile::PRYING;
@@ -186,17 +187,19 @@ pub(crate) fn parity_is_shown(world: &World) -> Result<(), String> {
                 .ok_or_else(|| format!("{at} and {other} are not connected"))?;
             for (index, space) in world.spaces.iter().enumerate() {
                 let Some(space) = space else { continue };
-                let state = shown.shared.get(space);
+                let shares = shown.shared.contains_key(space);
+                let state = snapshot.parity(*space, peer);
                 if !may_read(world, at, index) || !may_read(world, other, index) {
                     // Who has nothing of it may still believe what was true of two empty replicas.
                     let empty = at == outsider(world);
-                    assert!(empty || state.is_none(), "{at} shares space {index} with {other}");
+                    assert!(empty || !shares, "{at} shares space {index} with {other}");
                     continue;
+                }
+                if !shares {
+                    return Err(format!("{at} does not share space {index} with {other}"));
                 }
                 let own = &snapshot.spaces.iter().find(|own| own.id == *space).unwrap().parity;
                 let state = state
-                    .ok_or_else(|| format!("{at} does not share space {index} with {other}"))?
-                    .as_ref()
                     .ok_or_else(|| format!("{at} has not compared space {index} with {other}"))?;
                 if state.comparison != Comparison::Equal || state.ours != *own {
                     let found = &state.comparison;
@@ -221,14 +224,81 @@ pub(crate) fn parity_is_exact(world: &mut World) {
             let sets = sets(&world.sites[at], &space.id).unwrap();
             world.ledger.note_parity(sets, &space.parity);
         }
-        for peer in &snapshot.peers {
-            for state in peer.shared.values().flatten() {
-                let equal = state.comparison == Comparison::Equal;
-                assert_eq!(equal, state.ours == state.theirs, "parity is not what was compared");
-                assert_eq!(equal && state.comparable, state.equal_since_ms.is_some());
-            }
+        for ((space, peer), state) in &snapshot.parities {
+            compared_truly(world, at, (space, peer), state);
         }
     }
+}
+
+/// A comparison says what was compared: what the peer signed for this node, and what an honest one
+/// did store when it did.
+fn compared_truly(
+    world: &World,
+    at: usize,
+    (space, peer): (&SpaceId, &PeerId),
+    state: &ParityState,
+) {
+    let equal = state.comparison == Comparison::Equal;
+    assert_eq!(equal, state.ours == state.theirs, "parity is not what was compared");
+    assert_eq!(equal && state.comparable, state.equal_since_ms.is_some());
+    assert!(equal || state.differs_since_ms.is_some(), "a difference has begun at some time");
+    let other = world.peers[peer];
+    let to = world.sites[at].peer.to_bytes();
+    let terms = Terms { space: *space, from: peer.to_bytes(), to, nonce: state.nonce };
+    let Did::Key(key) = state.did else { panic!("{} speaks", state.did) };
+    assert_eq!(state.statement.verify(&key, &terms), Ok(state.theirs), "{at} keeps no statement");
+    if let Some(site) = world.sites.get(other) {
+        assert_eq!(state.did, site.did, "node {other} speaks for itself");
+        assert!(
+            world.ledger.stated.contains(&(other, *space, state.theirs)),
+            "{at} has of {other} what it never stated: {:?}",
+            state.theirs
+        );
+        assert_eq!(state.doubt, None, "node {at} doubts honest node {other}");
+    } else if state.theirs.authority.count + state.theirs.content.count > 0 {
+        let passed = state.audit.is_some_and(|audit| audit.passed);
+        assert!(!passed, "{other} proves to {at} what it does not have");
+    }
+    let (here, there) = (state.here.total(), state.there.total());
+    assert!(!equal || (state.exact && here + there == 0), "{here} and {there} miss where none do");
+    if state.exact && !equal {
+        let total = |parity: &Parity| parity.authority.count + parity.content.count;
+        assert_eq!(total(&state.ours) + here, total(&state.theirs) + there, "an exact difference");
+    }
+}
+
+/// A node states what it stores: what an honest node says of its sets is true of them.
+pub(crate) fn stated(world: &mut World, at: usize, statement: &Statement) {
+    let parity = *statement.claims();
+    let site = &world.sites[at];
+    let snapshot = site.node.as_ref().unwrap().snapshot();
+    let of: Vec<SpaceId> =
+        snapshot.spaces.iter().filter(|own| own.parity == parity).map(|own| own.id).collect();
+    assert!(!of.is_empty(), "{at} states what it does not show");
+    for space in of {
+        if world.ledger.stated.insert((at, space, parity)) && snapshot.batches == 0 {
+            let sets = sets(&world.sites[at], &space).unwrap();
+            world.ledger.note_parity(sets, &parity);
+        }
+    }
+}
+
+/// What a node that starts again has kept of its comparisons: nothing but what it had compared.
+pub(crate) fn comparisons_are_kept(world: &mut World, at: usize) {
+    let snapshot = world.sites[at].node.as_ref().unwrap().snapshot();
+    for ((space, peer), state) in &snapshot.parities {
+        let before = world.sites[at].compared.get(&(*space, *peer));
+        let before = before.unwrap_or_else(|| panic!("{at} has compared nothing with {peer}"));
+        assert!(state.at_ms <= *before, "{at} keeps a comparison that was not made");
+        compared_truly(world, at, (space, peer), state);
+    }
+    world.summary.kept += snapshot.parities.len() as u64;
+}
+
+/// Whether anything is on its way to a disk.
+pub(crate) fn any_writes(world: &World) -> bool {
+    let nodes = world.sites.iter().filter_map(|site| site.node.as_ref());
+    nodes.map(Node::snapshot).any(|snapshot| snapshot.batches > 0)
 }
 
 /// What must hold once all is healed and equal.
@@ -259,6 +329,10 @@ pub(crate) fn at_the_end(world: &mut World) {
                 _ => {}
             }
         }
+        for state in snapshot.parities.values() {
+            world.summary.audited += u64::from(state.audit.is_some_and(|audit| audit.passed));
+            world.summary.doubted += u64::from(state.doubt.is_some());
+        }
         let twins = snapshot.spaces.iter().map(|space| space.tallies.equivocations).sum::<u64>();
         world.summary.twins += twins;
         assert_eq!(snapshot.batches, 0, "node {at} still takes something in");
@@ -283,6 +357,10 @@ fn reopened(world: &World, at: usize) {
     .unwrap();
     let after = node.snapshot();
     assert_ne!(before.boot, after.boot);
+    for (which, state) in &after.parities {
+        let known = &before.parities[which];
+        assert!(state.at_ms <= known.at_ms, "node {at} keeps a comparison that was not made");
+    }
     let mut before: Vec<_> = before.spaces.iter().map(|s| (s.id, s.parity, s.tallies)).collect();
     let mut after: Vec<_> = after.spaces.iter().map(|s| (s.id, s.parity, s.tallies)).collect();
     before.sort_by_key(|space| space.0);

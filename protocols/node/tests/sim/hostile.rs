@@ -7,8 +7,8 @@ use ocm_discovery::{CERTIFICATE_LIFE_MS, Certificate, PeerId};
 use ocm_memory::encode_edits;
 use ocm_record::{Boot, Did, Kind, RecordId, Set, SigningKey, SpaceId, Time, VerifiedRecord};
 use ocm_sync::{
-    Hello, Page, PushVerdict, Refusal, Request, Response, SpaceTag, Span, SumTree, respond,
-    space_tag,
+    Hello, Page, Parity, PushVerdict, Refusal, Request, Response, SpaceTag, Span, Statement,
+    SumTree, Terms, commitment, respond, space_tag,
 };
 use serde_bytes::ByteBuf;
 
@@ -32,7 +32,7 @@ pub(crate) struct Hostile {
     peer_key: SigningKey,
     author: SigningKey,
     boot: Boot,
-    nonce: [u8; 32],
+    pub(crate) nonce: [u8; 32],
     /// The nonces of those who said hello.
     theirs: BTreeMap<usize, [u8; 32]>,
     requests: Vec<Vec<u8>>,
@@ -42,6 +42,12 @@ pub(crate) struct Hostile {
     /// Rightly signed records that it keeps back.
     late: Vec<(SpaceId, Vec<u8>)>,
     asked: u64,
+    /// What nodes last stated to it, and its statements to them.
+    heard: BTreeMap<(usize, SpaceId), Parity>,
+    stated: Vec<Statement>,
+    /// The secret of its last commitment.
+    secret: [u8; 32],
+    names: u8,
 }
 
 impl Hostile {
@@ -64,6 +70,10 @@ impl Hostile {
             logs: BTreeMap::new(),
             late: Vec::new(),
             asked: 0,
+            heard: BTreeMap::new(),
+            stated: Vec::new(),
+            secret: [0; 32],
+            names: 1,
             peer_key,
             author,
         }
@@ -84,6 +94,15 @@ impl Hostile {
             certificate: certificate.into(),
             kinds: (Kind::GENESIS.0..=Kind::ACKNOWLEDGEMENT.0).collect(),
         }
+    }
+
+    /// Takes another name.
+    fn rename(&mut self) {
+        self.names += 1;
+        let mut seed = *self.peer.to_bytes().last_chunk::<32>().unwrap();
+        seed[0] ^= self.names;
+        self.peer_key = SigningKey::from_seed(&seed);
+        self.peer = PeerId::new(self.peer_key.public());
     }
 
     fn capture(kept: &mut Vec<Vec<u8>>, bytes: &[u8]) {
@@ -399,9 +418,20 @@ impl World {
     /// Asks something under a tag.
     fn ask_about(&mut self, index: usize, to: usize, tag: SpaceTag, pries: bool) {
         let any = |dice: &mut Dice| RecordId::from_parts(Time::from_millis(1), dice.bytes());
-        let request = match self.dice.below(6) {
+        let request = match self.dice.below(8) {
+            6 => Request::Commit { tag, commitment: self.dice.bytes() },
+            7 => {
+                let (secret, parity) = (self.dice.bytes(), any_parity(&mut self.dice));
+                Request::Prove { tag, secret, parity, ids: vec![any(&mut self.dice)] }
+            }
             4 => Request::Range { tag, set: Set::Content, span: Span::all() },
-            0 => Request::Parity { tag, parity: any_parity(&mut self.dice) },
+            0 => {
+                let spaces: Vec<SpaceId> = self.spaces.iter().flatten().copied().collect();
+                let named = |space: &SpaceId| self.hostile_tag(index, to, space) == Some(tag);
+                let space = spaces.into_iter().find(named);
+                let statement = self.false_statement(index, to, space);
+                Request::Parity { tag, statement }
+            }
             1 => Request::Fetch { tag, ids: vec![any(&mut self.dice)] },
             2 => {
                 let set = SumTree::default();
@@ -502,10 +532,35 @@ impl World {
                 let shared = (0..tags.len() as u16).filter(|_| all || self.dice.percent(50));
                 Response::Spaces { shared: shared.collect() }
             }
-            Request::Parity { parity, .. } => {
-                let parity =
-                    if self.dice.percent(50) { parity } else { any_parity(&mut self.dice) };
-                Response::Parity { parity }
+            Request::Parity { tag, statement } => {
+                let space = self.space_of_tag(from, index, &tag);
+                if let Some(space) = space {
+                    self.hostile_at(index).heard.insert((from, space), *statement.claims());
+                }
+                Response::Parity { statement: self.false_statement(index, from, space) }
+            }
+            Request::Commit { tag, .. } => {
+                let (node, secret) = (self.sites[from].peer.to_bytes(), self.dice.bytes());
+                let space = self.space_of_tag(from, index, &tag);
+                let garbage = self.dice.percent(20);
+                let random = self.dice.bytes();
+                let hostile = self.hostile_at(index);
+                hostile.secret = secret;
+                let heard =
+                    space.and_then(|space| Some((space, hostile.heard.get(&(from, space))?)));
+                let commitment = match heard {
+                    Some((space, parity)) if !garbage => {
+                        commitment(&hostile.peer.to_bytes(), &node, &space, &secret, parity)
+                    }
+                    _ => random,
+                };
+                Response::Commit { commitment }
+            }
+            Request::Prove { parity, secret: theirs, ids, .. } => {
+                let secret = self.hostile_at(index).secret;
+                let secret = if self.dice.percent(10) { theirs } else { secret };
+                let proofs = ids.iter().map(|_| self.dice.percent(70).then_some(theirs)).collect();
+                Response::Proved { secret, parity, proofs }
             }
             Request::Reconcile { message, set, .. } => {
                 let mut tree = SumTree::default();
@@ -560,6 +615,65 @@ impl World {
                 Response::Pushed { verdicts: vec![PushVerdict::Accept; records.len() + more] }
             }
         }
+    }
+
+    /// The space that `from` names to `to` by a tag.
+    fn space_of_tag(&mut self, from: usize, to: usize, tag: &SpaceTag) -> Option<SpaceId> {
+        let node = self.sites[from].peer.to_bytes();
+        let spaces: Vec<SpaceId> = self.spaces.iter().flatten().copied().collect();
+        let hostile = self.hostile_at(to);
+        let theirs = hostile.theirs.get(&from)?;
+        let own = hostile.peer.to_bytes();
+        let named = |space: &SpaceId| space_tag(&node, &own, theirs, &hostile.nonce, space) == *tag;
+        spaces.into_iter().find(named)
+    }
+
+    /// A statement that echoes, lies, is not signed by it, or was made for another connection.
+    fn false_statement(&mut self, index: usize, to: usize, space: Option<SpaceId>) -> Statement {
+        let space = space.unwrap_or(SpaceId(RecordId::MIN));
+        let manner = self.dice.below(10);
+        let (now, random) = (self.now, any_parity(&mut self.dice));
+        let (node, other) = (self.sites[to].peer.to_bytes(), self.dice.bytes());
+        let old = self.hostile_at(index).stated.clone();
+        if manner == 0
+            && let Some(stale) = self.dice.pick(&old)
+        {
+            return *stale;
+        }
+        let hostile = self.hostile_at(index);
+        let mut parity = hostile.heard.get(&(to, space)).copied().unwrap_or(random);
+        match manner {
+            1 => parity.content.count += 1,
+            2 => parity = random,
+            _ => {}
+        }
+        let nonce = hostile.theirs.get(&to).copied().unwrap_or(other);
+        let terms = Terms { space, from: hostile.peer.to_bytes(), to: node, nonce };
+        let terms = if manner == 3 { Terms { nonce: other, ..terms } } else { terms };
+        let forged = SigningKey::from_seed(&other);
+        let key = if manner == 4 { &forged } else { &hostile.author };
+        let statement = Statement::sign(key, &terms, parity, now);
+        if hostile.stated.len() < CAPTURED {
+            hostile.stated.push(statement);
+        }
+        statement
+    }
+
+    /// Comes back under another name.
+    pub(crate) fn renew(&mut self, link: Use) {
+        let index = link.from.max(link.to);
+        if !self.end_all_links(link, index) {
+            return;
+        }
+        tell!(self, "{index} takes another name");
+        let nonce = self.dice.bytes();
+        let hostile = self.hostile_at(index);
+        hostile.rename();
+        hostile.nonce = nonce;
+        hostile.theirs.clear();
+        let peer = hostile.peer;
+        self.peers.insert(peer, index);
+        self.dial_all(index);
     }
 
     fn false_page(&mut self, index: usize, from: usize, ids: Vec<RecordId>) -> Page {

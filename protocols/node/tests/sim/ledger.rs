@@ -1,7 +1,7 @@
 //! What the world knows to be true: every record that was made, who was given a role, which sets
 //! have which parity.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use ocm_record::{Did, Kind, RecordId, SignedRecord, SpaceId, VerifiedRecord};
 use ocm_space::Grant;
@@ -21,6 +21,8 @@ pub(crate) struct Ledger {
     pub(crate) records: BTreeMap<RecordId, VerifiedRecord>,
     /// The owners and, by the record that says so, everyone who was given a role.
     pub(crate) roles: BTreeMap<SpaceId, BTreeMap<Did, RecordId>>,
+    /// What each honest node stated of each space.
+    pub(crate) stated: HashSet<(usize, SpaceId, Parity)>,
     verified: BTreeSet<[u8; 32]>,
     by_parity: BTreeMap<Digests, Sets>,
     by_sets: BTreeMap<Sets, Digests>,

@@ -182,6 +182,20 @@ impl World {
         }
     }
 
+    /// Ends all connections of a hostile peer, noticed by everyone at once, if it has this one.
+    pub(crate) fn end_all_links(&mut self, link: Use, index: usize) -> bool {
+        if !self.links.carries(link) {
+            return false;
+        }
+        for other in 0..self.plan.nodes {
+            self.links.link(other, index).up = false;
+            let epoch = self.links.link(other, index).epoch;
+            self.notice(Use { from: other, to: index, epoch });
+            self.notice(Use { from: index, to: other, epoch });
+        }
+        true
+    }
+
     pub(crate) fn drop_links_of(&mut self, at: usize) {
         for other in self.links.neighbours(at) {
             *self.links.seen(at, other) = false;
@@ -237,7 +251,10 @@ impl World {
     pub(crate) fn send(&mut self, at: usize, peer: PeerId, request: RequestId, bytes: Vec<u8>) {
         let to = self.peers[&peer];
         check::sent(self, at, to, &bytes);
-        Request::decode(&bytes).expect("an honest request is a message");
+        let asked = Request::decode(&bytes).expect("an honest request is a message");
+        if let Request::Parity { statement, .. } = &asked {
+            check::stated(self, at, statement);
+        }
         let life = self.sites[at].life;
         self.sites[at].asked.insert(request, to);
         self.plan_in(TIMEOUT, Happening::TimedOut { at, life, request });
@@ -281,6 +298,9 @@ impl World {
         );
         check::sent(self, at, waiting.link.from, &bytes);
         check::answered(self, at, &waiting, &response);
+        if let Response::Parity { statement } = &response {
+            check::stated(self, at, statement);
+        }
         let (link, request) = (waiting.link.back(), waiting.request);
         self.carry(|| Happening::Response { link, request, bytes: bytes.clone() });
     }

@@ -56,6 +56,8 @@ pub(crate) struct Site {
     pub(crate) promised: BTreeSet<(SpaceId, RecordId)>,
     /// Content in the order it became durable, over all lives.
     pub(crate) arrived: Vec<(MemoryId, RecordId)>,
+    /// When it last compared with each peer in each space, over all lives.
+    pub(crate) compared: BTreeMap<(SpaceId, PeerId), u64>,
 }
 
 impl Site {
@@ -86,6 +88,7 @@ impl Site {
             signed: 0,
             promised: BTreeSet::new(),
             arrived: Vec::new(),
+            compared: BTreeMap::new(),
         }
     }
 
@@ -96,7 +99,10 @@ impl Site {
 
     /// Everything that was only in memory is gone.
     pub(crate) fn lose_power(&mut self) {
-        self.node = None;
+        if let Some(node) = self.node.take() {
+            let compared = node.snapshot().parities;
+            self.compared.extend(compared.into_iter().map(|(which, state)| (which, state.at_ms)));
+        }
         self.life += 1;
         self.disk.crash();
         self.flush_planned = false;

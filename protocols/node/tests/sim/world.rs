@@ -62,6 +62,8 @@ pub(crate) enum Happening {
     Start(usize),
     Act(Act),
     Attack(usize),
+    /// A hostile peer takes another name.
+    Renew(Use),
 }
 
 /// What schedules came to, to see that they were not idle.
@@ -81,6 +83,11 @@ pub(crate) struct Summary {
     pub(crate) rejected: u64,
     pub(crate) held: u64,
     pub(crate) compared: u64,
+    /// Comparisons that outlasted a crash.
+    pub(crate) kept: u64,
+    /// Audits that were passed, and peers that were found out.
+    pub(crate) audited: u64,
+    pub(crate) doubted: u64,
     /// Milliseconds until all was equal, at most.
     pub(crate) healed_within: u64,
 }
@@ -101,6 +108,9 @@ impl Summary {
         self.rejected += other.rejected;
         self.held += other.held;
         self.compared += other.compared;
+        self.kept += other.kept;
+        self.audited += other.audited;
+        self.doubted += other.doubted;
         self.healed_within = self.healed_within.max(other.healed_within);
     }
 
@@ -117,6 +127,9 @@ impl Summary {
             ("a rejection", self.rejected),
             ("a hold", self.held),
             ("a comparison", self.compared),
+            ("a comparison kept over a crash", self.kept),
+            ("an audit passed", self.audited),
+            ("a peer found out", self.doubted),
         ] {
             assert!(times > 0, "in no schedule was there {what}");
         }
@@ -248,6 +261,12 @@ impl World {
         }
         // Whatever goes on now must not end the equality.
         self.run_until(self.now + 15_000);
+        // Comparisons are written now and then, also while nothing else is.
+        let deadline = self.now + 2 * self.plan.flush.1 * self.plan.nodes as u64 + 60_000;
+        while check::any_writes(&self) {
+            assert!(self.now < deadline, "there is no end of writing");
+            self.run_until(self.now + 100);
+        }
         check::at_the_end(&mut self);
         self.summary
     }
@@ -297,6 +316,7 @@ impl World {
             Happening::Start(at) => self.start(at),
             Happening::Act(act) => self.act(act),
             Happening::Attack(at) => self.attack(at),
+            Happening::Renew(link) => self.renew(link),
         }
     }
 
@@ -369,7 +389,10 @@ impl World {
                     "node {at} ends the connection to honest node {to}: {reason}"
                 );
                 let link = self.links.current(at, to);
-                self.plan_in(0, Happening::Dropped(link));
+                // Whoever is not let in any more comes back as someone else.
+                let renews = self.dice.percent(70);
+                let ends = if renews { Happening::Renew(link) } else { Happening::Dropped(link) };
+                self.plan_in(0, ends);
             }
             Output::Event(told) => {
                 if let Told::Record { space, id, .. } = &told {
@@ -461,6 +484,7 @@ impl World {
             assert!(!matches!(output, Output::Event(Told::Damaged { .. })), "nothing was damaged");
             self.carry_out(at, output);
         }
+        check::comparisons_are_kept(self, at);
         self.dial_all(at);
         self.arm(at);
     }

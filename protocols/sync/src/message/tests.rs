@@ -1,8 +1,9 @@
-use ocm_record::Time;
+use ocm_record::{SigningKey, SpaceId, Time};
 use proptest::prelude::*;
 
 use super::*;
 use crate::parity::SetDigest;
+use crate::statement::Terms;
 
 fn arb_id() -> impl Strategy<Value = RecordId> {
     (any::<u64>(), any::<[u8; 32]>())
@@ -49,6 +50,14 @@ fn arb_parity() -> impl Strategy<Value = Parity> {
     })
 }
 
+fn arb_statement() -> impl Strategy<Value = Statement> {
+    (arb_parity(), any::<u64>()).prop_map(|(parity, time)| {
+        let space = SpaceId(RecordId::MIN);
+        let terms = Terms { space, from: [0; 38], to: [1; 38], nonce: [2; 32] };
+        Statement::sign(&SigningKey::from_seed(&[9; 32]), &terms, parity, time)
+    })
+}
+
 fn arb_request() -> impl Strategy<Value = Request> {
     let tag = any::<[u8; 32]>;
     prop_oneof![
@@ -67,7 +76,10 @@ fn arb_request() -> impl Strategy<Value = Request> {
                 let set = if authority { Set::Authority } else { Set::Content };
                 Request::Range { tag, set, span: Span { from, to } }
             }),
-        (tag(), arb_parity()).prop_map(|(tag, parity)| Request::Parity { tag, parity }),
+        (tag(), arb_statement()).prop_map(|(tag, statement)| Request::Parity { tag, statement }),
+        (tag(), tag()).prop_map(|(tag, commitment)| Request::Commit { tag, commitment }),
+        (tag(), tag(), arb_parity(), arb_ids())
+            .prop_map(|(tag, secret, parity, ids)| Request::Prove { tag, secret, parity, ids }),
     ]
 }
 
@@ -89,7 +101,18 @@ fn arb_response() -> impl Strategy<Value = Response> {
         (arb_records(), prop::option::of(arb_id()))
             .prop_map(|(records, next)| Response::Range { records, next }),
         prop::collection::vec(verdict, 0..9).prop_map(|verdicts| Response::Pushed { verdicts }),
-        arb_parity().prop_map(|parity| Response::Parity { parity }),
+        arb_statement().prop_map(|statement| Response::Parity { statement }),
+        any::<[u8; 32]>().prop_map(|commitment| Response::Commit { commitment }),
+        (
+            any::<[u8; 32]>(),
+            arb_parity(),
+            prop::collection::vec(prop::option::of(any::<[u8; 32]>()), 0..9)
+        )
+            .prop_map(|(secret, parity, proofs)| Response::Proved {
+                secret,
+                parity,
+                proofs
+            }),
         Just(Response::Unknown),
         any::<u64>().prop_map(|reason| Response::Refused { reason: Refusal(reason) }),
         Just(Response::Busy),
@@ -166,9 +189,12 @@ fn the_bytes_are_these() {
     let set = SetDigest { count: 3, digest: [5; 32] };
     let parity = Parity { authority: set, content: set, missing_bodies: 2 };
     let set = [&[0x82, 3, 0x58, 32][..], &[5; 32]].concat();
+    let terms = Terms { space: SpaceId(RecordId::MIN), from: [0; 38], to: [1; 38], nonce: [2; 32] };
+    let statement = Statement::sign(&SigningKey::from_seed(&[9; 32]), &terms, parity, 7);
+    let signature = &[&[0x58, 64][..], statement.signature().as_bytes()].concat();
     assert_eq!(
-        Response::Parity { parity }.encode().unwrap(),
-        [&[0x82, 6, 0x83][..], &set, &set, &[2]].concat()
+        Response::Parity { statement }.encode().unwrap(),
+        [&[0x82, 6, 0x83, 0x83][..], &set, &set, &[2], &[7], signature].concat()
     );
     assert_eq!(Response::Unknown.encode().unwrap(), [0x81, 7]);
     assert_eq!(Response::Busy.encode().unwrap(), [0x81, 9]);

@@ -12,6 +12,7 @@ use super::{Hello, MessageError, Page, PushVerdict, Refusal, Request, Response};
 use crate::limits;
 use crate::parity::Parity;
 use crate::set::Span;
+use crate::statement::Statement;
 
 /// 32 bytes, a byte string in CBOR.
 pub(crate) type Hash = ByteArray<32>;
@@ -26,6 +27,8 @@ const UNKNOWN: u8 = 7;
 const REFUSED: u8 = 8;
 const BUSY: u8 = 9;
 const RANGE: u8 = 10;
+const COMMIT: u8 = 11;
+const PROVE: u8 = 12;
 
 /// A list of at most `MAX` items: reading stops at the first item too many, whatever the list's
 /// head promises.
@@ -62,6 +65,8 @@ impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MA
 
 type Ids = List<RecordId, { limits::PAGE_RECORDS }>;
 type Records = List<ByteBuf, { limits::PAGE_RECORDS }>;
+type AuditIds = List<RecordId, { limits::AUDIT_RECORDS }>;
+type Proofs = List<Option<Hash>, { limits::AUDIT_RECORDS }>;
 type Tags = List<Hash, { limits::TAGS }>;
 
 type HelloWire = (u8, u64, String, Hash, ByteBuf, List<u64, { limits::KINDS }>);
@@ -156,7 +161,13 @@ pub(super) fn encode_request(request: &Request) -> Vec<u8> {
             to_canonical(&(RANGE, Hash::new(*tag), set_code(*set), span.from, span.to))
         }
         Request::Push { tag, records } => to_canonical(&(PUSH, Hash::new(*tag), records)),
-        Request::Parity { tag, parity } => to_canonical(&(PARITY, Hash::new(*tag), parity)),
+        Request::Parity { tag, statement } => to_canonical(&(PARITY, Hash::new(*tag), statement)),
+        Request::Commit { tag, commitment } => {
+            to_canonical(&(COMMIT, Hash::new(*tag), Hash::new(*commitment)))
+        }
+        Request::Prove { tag, secret, parity, ids } => {
+            to_canonical(&(PROVE, Hash::new(*tag), Hash::new(*secret), parity, ids))
+        }
     }
 }
 
@@ -184,8 +195,17 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<Request, MessageError> {
             Request::Push { tag: tag.into_array(), records }
         }
         PARITY => {
-            let (_, tag, parity): (u8, Hash, Parity) = read(bytes)?;
-            Request::Parity { tag: tag.into_array(), parity }
+            let (_, tag, statement): (u8, Hash, Statement) = read(bytes)?;
+            Request::Parity { tag: tag.into_array(), statement }
+        }
+        COMMIT => {
+            let (_, tag, commitment): (u8, Hash, Hash) = read(bytes)?;
+            Request::Commit { tag: tag.into_array(), commitment: commitment.into_array() }
+        }
+        PROVE => {
+            let (_, tag, secret, parity, List(ids)): (u8, Hash, Hash, Parity, AuditIds) =
+                read(bytes)?;
+            Request::Prove { tag: tag.into_array(), secret: secret.into_array(), parity, ids }
         }
         other => return Err(MessageError::Code(other)),
     })
@@ -202,7 +222,12 @@ pub(super) fn encode_response(response: &Response) -> Vec<u8> {
             let codes: Vec<u8> = verdicts.iter().map(|verdict| verdict_code(*verdict)).collect();
             to_canonical(&(PUSH, codes))
         }
-        Response::Parity { parity } => to_canonical(&(PARITY, parity)),
+        Response::Parity { statement } => to_canonical(&(PARITY, statement)),
+        Response::Commit { commitment } => to_canonical(&(COMMIT, Hash::new(*commitment))),
+        Response::Proved { secret, parity, proofs } => {
+            let proofs: Vec<Option<Hash>> = proofs.iter().map(|p| p.map(Hash::new)).collect();
+            to_canonical(&(PROVE, Hash::new(*secret), parity, proofs))
+        }
         Response::Unknown => to_canonical(&(UNKNOWN,)),
         Response::Refused { reason } => to_canonical(&(REFUSED, reason.0)),
         Response::Busy => to_canonical(&(BUSY,)),
@@ -234,8 +259,17 @@ pub(super) fn decode_response(bytes: &[u8]) -> Result<Response, MessageError> {
             Response::Pushed { verdicts }
         }
         PARITY => {
-            let (_, parity): (u8, Parity) = read(bytes)?;
-            Response::Parity { parity }
+            let (_, statement): (u8, Statement) = read(bytes)?;
+            Response::Parity { statement }
+        }
+        COMMIT => {
+            let (_, commitment): (u8, Hash) = read(bytes)?;
+            Response::Commit { commitment: commitment.into_array() }
+        }
+        PROVE => {
+            let (_, secret, parity, List(proofs)): (u8, Hash, Parity, Proofs) = read(bytes)?;
+            let proofs = proofs.into_iter().map(|p| p.map(ByteArray::into_array)).collect();
+            Response::Proved { secret: secret.into_array(), parity, proofs }
         }
         UNKNOWN => {
             let (_,): (u8,) = read(bytes)?;

@@ -1,13 +1,14 @@
 //! Vectors of requests and responses.
 
-use ocm_record::{Set, to_canonical};
+use ocm_record::{Set, SigningKey, SpaceId, to_canonical};
 use ocm_sync::{
     Hello, MessageError, Page, Parity, PushVerdict, Refusal, Request, Response, SetDigest, Span,
+    Statement, Terms,
 };
 use serde_bytes::ByteBuf;
 use serde_json::{Value, json};
 
-use crate::vectors::{apart, bytes, golden, hex, list_of, named, shown, tampered, text};
+use crate::vectors::{NOW, apart, bytes, golden, hex, list_of, named, peer, shown, tampered, text};
 
 fn hello() -> Hello {
     Hello {
@@ -19,9 +20,24 @@ fn hello() -> Hello {
     }
 }
 
-fn parity() -> Parity {
+pub(crate) fn parity() -> Parity {
     let set = |count, byte| SetDigest { count, digest: [byte; 32] };
     Parity { authority: set(3, 5), content: set(70_000, 6), missing_bodies: 2 }
+}
+
+fn statement() -> Statement {
+    let space = SpaceId(named(0, 1));
+    let terms = Terms { space, from: peer(1), to: peer(2), nonce: [4; 32] };
+    Statement::sign(&SigningKey::from_seed(&[2; 32]), &terms, parity(), NOW)
+}
+
+fn of_statement(statement: &Statement) -> Value {
+    let signature = hex(statement.signature().as_bytes());
+    json!({
+        "parity": of_parity(statement.claims()),
+        "time": statement.time(),
+        "signature": signature,
+    })
 }
 
 fn records(lists: &[ByteBuf]) -> Value {
@@ -38,7 +54,7 @@ fn of_hello(hello: &Hello) -> Value {
     })
 }
 
-fn of_parity(parity: &Parity) -> Value {
+pub(crate) fn of_parity(parity: &Parity) -> Value {
     let set = |set: SetDigest| json!({ "count": set.count, "digest": hex(set.digest) });
     json!({
         "authority": set(parity.authority),
@@ -66,8 +82,16 @@ fn of_request(request: &Request) -> Value {
         Request::Push { tag, records: lists } => {
             json!({ "push": { "tag": hex(tag), "records": records(lists) } })
         }
-        Request::Parity { tag, parity } => {
-            json!({ "parity": { "tag": hex(tag), "parity": of_parity(parity) } })
+        Request::Parity { tag, statement } => {
+            json!({ "parity": { "tag": hex(tag), "statement": of_statement(statement) } })
+        }
+        Request::Commit { tag, commitment } => {
+            json!({ "commit": { "tag": hex(tag), "commitment": hex(commitment) } })
+        }
+        Request::Prove { tag, secret, parity, ids } => {
+            let (parity, ids) = (of_parity(parity), shown(ids));
+            let (tag, secret) = (hex(tag), hex(secret));
+            json!({ "prove": { "tag": tag, "secret": secret, "parity": parity, "ids": ids } })
         }
     }
 }
@@ -95,7 +119,13 @@ fn of_response(response: &Response) -> Value {
         Response::Pushed { verdicts } => {
             json!({ "pushed": verdicts.iter().map(code).collect::<Vec<u8>>() })
         }
-        Response::Parity { parity } => json!({ "parity": of_parity(parity) }),
+        Response::Parity { statement } => json!({ "parity": of_statement(statement) }),
+        Response::Commit { commitment } => json!({ "commit": hex(commitment) }),
+        Response::Proved { secret, parity, proofs } => {
+            let proofs: Value = proofs.iter().map(|proof| proof.map(hex)).collect();
+            let (secret, parity) = (hex(secret), of_parity(parity));
+            json!({ "proved": { "secret": secret, "parity": parity, "proofs": proofs } })
+        }
         Response::Unknown => json!("unknown"),
         Response::Refused { reason } => json!({ "refused": reason.0 }),
         Response::Busy => json!("busy"),
@@ -154,7 +184,7 @@ fn tampered_in_general() -> Vec<Value> {
         tampered("an array of 24", [[0x98, 24].as_slice(), &[1; 24]].concat(), "value"),
         tampered("an array of unknown length", [0x9f, 9, 0xff], "value"),
         tampered("code 0", array(&[part(&0)]), "code"),
-        tampered("code 11", array(&[part(&11)]), "code"),
+        tampered("code 13", array(&[part(&13)]), "code"),
         tampered(
             "a hello without kinds",
             array(&[part(&1), part(&1), part(&""), blob(&[7; 32]), blob(&[])]),
@@ -239,7 +269,21 @@ fn request() {
             "push",
             Request::Push { tag: TAG, records: vec![ByteBuf::from(vec![0x83]), ByteBuf::new()] },
         ),
-        ("parity", Request::Parity { tag: TAG, parity: parity() }),
+        ("parity", Request::Parity { tag: TAG, statement: statement() }),
+        ("commit", Request::Commit { tag: TAG, commitment: [8; 32] }),
+        (
+            "prove",
+            Request::Prove {
+                tag: TAG,
+                secret: [3; 32],
+                parity: parity(),
+                ids: vec![named(0, 1), named(1, 0)],
+            },
+        ),
+        (
+            "prove nothing",
+            Request::Prove { tag: TAG, secret: [3; 32], parity: parity(), ids: vec![] },
+        ),
     ];
     let entry = |(name, request): &(&str, Request)| {
         let bytes = hex(request.encode().unwrap());
@@ -251,12 +295,35 @@ fn request() {
         (0..257u16).map(|n| [&n.to_be_bytes()[..], &[0; 30]].concat()).collect();
     let many_tags: Vec<&[u8]> = many_tags.iter().map(Vec::as_slice).collect();
     let tag = || blob(&TAG);
+    let parity_of =
+        |parity: Vec<u8>| array(&[part(&6), tag(), array(&[parity, part(&NOW), blob(&[1; 64])])]);
+    let seventeen: Vec<[u8; 40]> = (0..17).map(|n| *named(n, 0).as_bytes()).collect();
     let more = vec![
         tampered("code 7, a response's", array(&[part(&7)]), "code"),
         tampered("tags out of order", array(&[part(&2), list(&[&[2; 32], &[1; 32]])]), "order"),
         tampered("a tag twice", array(&[part(&2), list(&[&[1; 32], &[1; 32]])]), "order"),
         tampered("a tag of 31 bytes", array(&[part(&2), list(&[&[1; 31]])]), "not-canonical"),
         tampered("257 tags", array(&[part(&2), list(&many_tags)]), "not-canonical"),
+        tampered(
+            "a parity that nobody signed",
+            array(&[part(&6), tag(), part(&parity())]),
+            "not-canonical",
+        ),
+        tampered(
+            "a commitment of 31 bytes",
+            array(&[part(&11), tag(), blob(&[8; 31])]),
+            "not-canonical",
+        ),
+        tampered(
+            "17 ids to be proved",
+            array(&[part(&12), tag(), blob(&[3; 32]), part(&parity()), ids(&seventeen)]),
+            "not-canonical",
+        ),
+        tampered(
+            "ids to be proved, out of order",
+            array(&[part(&12), tag(), blob(&[3; 32]), part(&parity()), ids(&[high, low])]),
+            "order",
+        ),
         tampered("set 2", array(&[part(&3), tag(), part(&2), blob(&[])]), "value"),
         tampered(
             "a message of 262145 bytes",
@@ -298,12 +365,12 @@ fn request() {
         ),
         tampered(
             "a digest without its count",
-            array(&[part(&6), tag(), array(&[blob(&[5; 32]), digest(1), part(&0)])]),
+            parity_of(array(&[blob(&[5; 32]), digest(1), part(&0)])),
             "not-canonical",
         ),
         tampered(
             "a negative number of bodies",
-            array(&[part(&6), tag(), array(&[digest(1), digest(1), part(&-1)])]),
+            parity_of(array(&[digest(1), digest(1), part(&-1)])),
             "not-canonical",
         ),
     ];
@@ -348,7 +415,16 @@ fn response() {
         ),
         ("an empty range", Response::Range { records: vec![], next: None }),
         ("pushed", Response::Pushed { verdicts: all.to_vec() }),
-        ("parity", Response::Parity { parity: parity() }),
+        ("parity", Response::Parity { statement: statement() }),
+        ("commit", Response::Commit { commitment: [8; 32] }),
+        (
+            "proved in part",
+            Response::Proved {
+                secret: [4; 32],
+                parity: parity(),
+                proofs: vec![Some([1; 32]), None],
+            },
+        ),
         ("unknown", Response::Unknown),
         ("refused as malformed", Response::Refused { reason: Refusal::MALFORMED }),
         ("refused as unsupported", Response::Refused { reason: Refusal::UNSUPPORTED }),
@@ -385,10 +461,20 @@ fn response() {
         tampered("1025 verdicts", array(&[part(&5), codes(&[0; 1025])]), "not-canonical"),
         tampered(
             "a parity in a request's form",
-            array(&[part(&6), blob(&TAG), part(&parity())]),
+            array(&[part(&6), blob(&TAG), part(&statement())]),
             "not-canonical",
         ),
         tampered("a range without an end", array(&[part(&10), list(&[])]), "not-canonical"),
+        tampered(
+            "a proof of 31 bytes",
+            array(&[part(&12), blob(&[4; 32]), part(&parity()), list(&[&[1; 31]])]),
+            "not-canonical",
+        ),
+        tampered(
+            "17 proofs",
+            array(&[part(&12), blob(&[4; 32]), part(&parity()), list(&[&[1; 32][..]; 17])]),
+            "not-canonical",
+        ),
         tampered("unknown, and why", array(&[part(&7), part(&1)]), "not-canonical"),
         tampered("refused for no reason", array(&[part(&8)]), "not-canonical"),
         tampered("busy, and until when", array(&[part(&9), part(&1)]), "not-canonical"),

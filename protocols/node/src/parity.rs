@@ -1,0 +1,338 @@
+//! What nodes state of a space, compared and kept (`protocols/README.md`, section 10).
+//!
+//! The last comparison with each peer in each space outlasts the connection and the process: it is
+//! kept in the store with the peer's signed statement, outside the sets and digests.
+
+use ocm_discovery::PeerId;
+use ocm_record::{Did, PublicKey, SpaceId};
+use ocm_sync::{Comparison, Parity, Statement, Terms, compare};
+use serde::{Deserialize, Serialize};
+use serde_bytes::ByteArray;
+
+use crate::anti_entropy::EFFECTIVE_KINDS;
+use crate::layout::{self, SpaceNumber};
+use crate::limits;
+use crate::node::Node;
+use crate::output::{Event, Output};
+use crate::random;
+use crate::snapshot::{AuditState, Missing, ParityState};
+use crate::storage::{ReadError, Reader};
+
+/// The last comparison with a peer in a space.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) state: ParityState,
+    /// When what the store has was written; `None` where the store has the latest.
+    stale_since: Option<u64>,
+}
+
+/// What the store keeps of a comparison: what follows from the rest is left out.
+#[derive(Serialize, Deserialize)]
+struct Entry {
+    did: Did,
+    nonce: ByteArray<32>,
+    statement: Statement,
+    ours: Parity,
+    at: u64,
+    equal_since: Option<u64>,
+    differs_since: Option<u64>,
+    comparable: bool,
+    here: Missing,
+    there: Missing,
+    exact: bool,
+    doubt: Option<String>,
+    audit: Option<AuditState>,
+}
+
+impl Entry {
+    fn of(state: &ParityState) -> Self {
+        Self {
+            did: state.did,
+            nonce: ByteArray::new(state.nonce),
+            statement: state.statement,
+            ours: state.ours,
+            at: state.at_ms,
+            equal_since: state.equal_since_ms,
+            differs_since: state.differs_since_ms,
+            comparable: state.comparable,
+            here: state.here,
+            there: state.there,
+            exact: state.exact,
+            doubt: state.doubt.clone(),
+            audit: state.audit,
+        }
+    }
+
+    /// The comparison, if the statement in it still verifies.
+    fn verified(self, own: &PeerId, peer: &PeerId, space: SpaceId) -> Option<ParityState> {
+        let nonce = self.nonce.into_array();
+        let terms = Terms { space, from: peer.to_bytes(), to: own.to_bytes(), nonce };
+        let theirs = self.statement.verify(&key_of(&self.did)?, &terms).ok()?;
+        Some(ParityState {
+            did: self.did,
+            nonce,
+            at_ms: self.at,
+            equal_since_ms: self.equal_since,
+            differs_since_ms: self.differs_since,
+            comparable: self.comparable,
+            comparison: compare(&self.ours, &theirs),
+            ours: self.ours,
+            theirs,
+            statement: self.statement,
+            here: self.here,
+            there: self.there,
+            exact: self.exact,
+            doubt: self.doubt,
+            audit: self.audit,
+        })
+    }
+}
+
+const fn key_of(did: &Did) -> Option<PublicKey> {
+    match did {
+        Did::Key(key) => Some(*key),
+        Did::Plc(_) => None,
+    }
+}
+
+impl Node {
+    /// What is stored of a space, signed for a peer. `None` where either is not known.
+    pub(crate) fn statement_for(&self, id: PeerId, space: SpaceId) -> Option<Statement> {
+        let parity = self.spaces.get(&space)?.parity();
+        Some(Statement::sign(&self.author, &self.terms_for(id, space)?, parity, self.now))
+    }
+
+    /// What our statements to a peer are made out to.
+    pub(crate) fn terms_for(&self, id: PeerId, space: SpaceId) -> Option<Terms> {
+        let nonce = self.peers.get(&id)?.known.as_ref()?.nonce;
+        Some(Terms { space, from: self.own.to_bytes(), to: id.to_bytes(), nonce })
+    }
+
+    /// Takes a peer's statement: what it states, unless it is not signed as it must be or
+    /// contradicts itself, which is the peer's fault.
+    pub(crate) fn take_statement(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        statement: &Statement,
+    ) -> Option<Parity> {
+        let peer = self.peers.get(&id)?;
+        let key = key_of(&peer.did()?)?;
+        let terms =
+            Terms { space, from: id.to_bytes(), to: self.own.to_bytes(), nonce: peer.nonce };
+        let theirs = match statement.verify(&key, &terms) {
+            Ok(theirs) => theirs,
+            Err(error) => {
+                self.strike(id, &error.to_string());
+                return None;
+            }
+        };
+        let ours = self.spaces.get(&space)?.parity();
+        if let Some(error) = theirs.contradiction(&ours) {
+            self.doubt(id, space, error.to_string());
+            self.strike(id, &error.to_string());
+            return None;
+        }
+        Some(theirs)
+    }
+
+    /// Takes note of a comparison with a peer. Returns whether both store the same. `found` says
+    /// what a session that went through both sets left missing on each side.
+    pub(crate) fn compared(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        theirs: Parity,
+        statement: Statement,
+        found: Option<(Missing, Missing)>,
+    ) -> bool {
+        let now = self.now;
+        let Some(held) = self.spaces.get(&space) else { return false };
+        let ours = held.parity();
+        let comparison = compare(&ours, &theirs);
+        let longest = self.settings.compare_every_ms;
+        let jitter = |rng: &mut _, pause| now + random::jitter(rng, pause);
+        let Some(peer) = self.peers.get_mut(&id) else { return false };
+        let (nonce, Some(known)) = (peer.nonce, &peer.known) else { return false };
+        let (did, comparable) = (known.did, known.kinds == EFFECTIVE_KINDS);
+        let same = comparison == Comparison::Equal;
+        let equal = comparable && same;
+        let Some(shared) = peer.shared.get_mut(&space) else { return equal };
+        if equal {
+            shared.interval = (shared.interval * 2).min(longest);
+        }
+        if shared.run.is_idle() || equal {
+            // Until the peer has heard what we store now, it cannot know that it is equal.
+            let heard = shared.told == Some(ours);
+            let pause = if heard { shared.interval.min(longest) } else { limits::PROBE_AFTER_MS };
+            shared.due = jitter(&mut self.rng, pause);
+        }
+        shared.audit.equal = same;
+        let before = self.compared.get(&(space, id)).map(|kept| &kept.state);
+        let stands = before.filter(|before| before.ours == ours && before.theirs == theirs);
+        let (here, there, exact) = match (found, stands) {
+            _ if same => (Missing::default(), Missing::default(), true),
+            (Some((here, there)), _) => {
+                let exact = accounts_for(&ours, &theirs, &here, &there);
+                (here, there, exact)
+            }
+            (None, Some(before)) => (before.here, before.there, before.exact),
+            (None, None) => {
+                let (here, there) = at_least(&ours, &theirs);
+                (here, there, false)
+            }
+        };
+        let state = ParityState {
+            did,
+            nonce,
+            at_ms: now,
+            equal_since_ms: equal
+                .then(|| before.and_then(|before| before.equal_since_ms).unwrap_or(now)),
+            differs_since_ms: (!same)
+                .then(|| before.and_then(|before| before.differs_since_ms).unwrap_or(now)),
+            comparable,
+            comparison,
+            ours,
+            theirs,
+            statement,
+            here,
+            there,
+            exact,
+            doubt: before.and_then(|before| before.doubt.clone()),
+            audit: before.and_then(|before| before.audit),
+        };
+        let audited = state.audit.map(|audit| audit.at_ms);
+        self.keep(id, space, state);
+        if same {
+            self.plan_audit(id, space, audited);
+        }
+        self.out.push(Output::Event(Event::Compared { peer: id, space, equal }));
+        equal
+    }
+
+    /// A peer was found not to hold what it states.
+    pub(crate) fn doubt(&mut self, id: PeerId, space: SpaceId, why: String) {
+        let now = self.now;
+        if let Some(kept) = self.compared.get_mut(&(space, id)) {
+            kept.state.doubt = Some(why);
+            kept.stale_since.get_or_insert(now);
+        }
+    }
+
+    /// Takes note of the end of an audit.
+    pub(crate) fn audited(&mut self, id: PeerId, space: SpaceId, failed: Option<String>) {
+        let now = self.now;
+        if let Some(kept) = self.compared.get_mut(&(space, id)) {
+            kept.state.audit = Some(AuditState { at_ms: now, passed: failed.is_none() });
+            kept.state.doubt = failed;
+            kept.stale_since.get_or_insert(now);
+        }
+    }
+
+    fn keep(&mut self, id: PeerId, space: SpaceId, state: ParityState) {
+        // What is new is written at once, what is renewed now and then.
+        let before = self.compared.get(&(space, id));
+        let long_ago = self.now.saturating_sub(limits::KEEP_PARITY_MS);
+        let stale_since = before.map_or(long_ago, |kept| kept.stale_since.unwrap_or(self.now));
+        self.compared.insert((space, id), Kept { state, stale_since: Some(stale_since) });
+        if self.compared.len() > limits::PARITIES {
+            // Who was compared longest ago goes; who is connected, last.
+            let worst = self
+                .compared
+                .iter()
+                .min_by_key(|((_, peer), kept)| (self.peers.contains_key(peer), kept.state.at_ms));
+            if let Some((space, peer)) = worst.map(|(which, _)| *which) {
+                self.compared.remove(&(space, peer));
+                if let Some(held) = self.spaces.get(&space) {
+                    self.batch.delete(layout::parity(held.number, &peer));
+                }
+            }
+        }
+    }
+
+    /// When a comparison is to be written.
+    pub(crate) fn parities_deadline(&self) -> Option<u64> {
+        let stale = self.compared.values().filter_map(|kept| kept.stale_since);
+        stale.min().map(|since| since + limits::KEEP_PARITY_MS)
+    }
+
+    /// Writes the comparisons that have waited long enough, and those with a peer that is gone.
+    pub(crate) fn write_parities(&mut self, gone: Option<PeerId>) {
+        let now = self.now;
+        for ((space, peer), kept) in &mut self.compared {
+            let due = |since: u64| since + limits::KEEP_PARITY_MS <= now || gone == Some(*peer);
+            if kept.stale_since.is_some_and(due)
+                && let Some(held) = self.spaces.get(space)
+            {
+                kept.stale_since = None;
+                let entry = ocm_record::to_canonical(&Entry::of(&kept.state));
+                self.batch.put(layout::parity(held.number, peer), entry);
+            }
+        }
+    }
+
+    /// Reads the comparisons of a space back. One that is damaged is left out: the next comparison
+    /// takes its place.
+    pub(crate) fn read_parities(
+        &mut self,
+        space: SpaceId,
+        number: SpaceNumber,
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let (from, to) = layout::parities(number);
+        for (key, value) in store.scan(&from, &to, limits::PARITIES)? {
+            let peer = layout::parity_peer(&key);
+            let entry = ocm_record::from_canonical::<Entry>(&value).ok();
+            if let (Some(peer), Some(entry)) = (peer, entry)
+                && let Some(state) = entry.verified(&self.own, &peer, space)
+            {
+                self.compared.insert((space, peer), Kept { state, stale_since: None });
+            }
+        }
+        Ok(())
+    }
+
+    /// The clock was set back by so much: what is planned keeps its distance.
+    pub(crate) fn turn_back_parities(&mut self, by: u64) {
+        let stale = self.compared.values_mut().filter_map(|kept| kept.stale_since.as_mut());
+        stale.for_each(|since| *since = since.saturating_sub(by));
+    }
+
+    /// What is stored of a space has changed: whoever was equal to it is not any more, as far as is
+    /// known.
+    pub(crate) fn parity_moved(&mut self, space: SpaceId) {
+        let now = self.now;
+        let Some(ours) = self.spaces.get(&space).map(crate::space::Space::parity) else { return };
+        for ((_, _), kept) in self.compared.range_mut(of_space(space)) {
+            if kept.state.ours != ours {
+                kept.state.differs_since_ms.get_or_insert(now);
+            }
+        }
+    }
+}
+
+/// Every comparison of a space.
+pub(crate) fn of_space(space: SpaceId) -> impl std::ops::RangeBounds<(SpaceId, PeerId)> {
+    let end = |byte| PeerId::new(PublicKey::from_bytes([byte; 32]));
+    (space, end(0))..=(space, end(0xff))
+}
+
+fn total(parity: &Parity) -> u64 {
+    parity.authority.count.saturating_add(parity.content.count)
+}
+
+/// Whether what was found missing on both sides explains the difference of the counts exactly.
+fn accounts_for(ours: &Parity, theirs: &Parity, here: &Missing, there: &Missing) -> bool {
+    let difference = |a: u64, b: u64| i128::from(a) - i128::from(b);
+    difference(total(theirs), total(ours)) == difference(here.total(), there.total())
+}
+
+/// What the counts alone tell: how many are missing at least.
+fn at_least(ours: &Parity, theirs: &Parity) -> (Missing, Missing) {
+    let more = |a: &Parity, b: &Parity| Missing {
+        not_asked: a.authority.count.saturating_sub(b.authority.count)
+            + a.content.count.saturating_sub(b.content.count),
+        ..Missing::default()
+    };
+    (more(theirs, ours), more(ours, theirs))
+}
