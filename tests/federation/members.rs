@@ -83,8 +83,6 @@ fn requests(tag: [u8; 32], ids: &[RecordId], authority: &[u8], content: &[u8]) -
     vec![
         Request::Spaces { tags: vec![tag] },
         Request::Parity { tag, statement },
-        Request::Commit { tag, commitment: [1; 32] },
-        Request::Prove { tag, secret: [1; 32], parity, ids: vec![] },
         Request::Reconcile { tag, set: Set::Authority, message: message.clone() },
         Request::Reconcile { tag, set: Set::Content, message },
         Request::Reconcile { tag, set: Set::Content, message: vec![1, 2, 3].into() },
@@ -94,6 +92,8 @@ fn requests(tag: [u8; 32], ids: &[RecordId], authority: &[u8], content: &[u8]) -
         push(&[authority, content]),
         push(&[b"no record"]),
         push(&[]),
+        Request::Commit { tag, commitment: [1; 32] },
+        Request::Prove { tag, secret: [1; 32], parity, ids: vec![] },
     ]
 }
 
