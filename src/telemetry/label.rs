@@ -111,6 +111,8 @@ label! {
         Equal = "equal",
         /// They differ still, and it is known by what.
         Differs = "differs",
+        /// They differ by nothing but what one side cannot admit.
+        Stuck = "stuck",
         /// There is more to do than fits one session: another follows.
         Continued = "continued",
         /// The peer does not know the space, or not for us.

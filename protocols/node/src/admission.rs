@@ -305,10 +305,10 @@ impl Node {
                 let verdicts = verdicts.into_iter().map(|(_, verdict)| verdict).collect();
                 self.promise(After::Pushed { channel, peer, space, verdicts });
             }
-            Purpose::Session { peer, space, run } => {
+            Purpose::Session { peer, space, set, run } => {
                 let verdicts =
                     verdicts.into_iter().filter_map(|(id, verdict)| Some((id?, verdict))).collect();
-                self.promise(After::Fetched { peer, space, run, verdicts });
+                self.promise(After::Fetched { peer, space, set, run, verdicts });
             }
             Purpose::Hint => {}
             Purpose::Import { ticket } => {

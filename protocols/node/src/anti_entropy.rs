@@ -33,7 +33,8 @@ impl Node {
             return;
         }
         let nonce = random::draw(&mut self.rng);
-        self.peers.insert(peer, Peer::new(nonce, self.now));
+        let before = self.next_id();
+        self.peers.insert(peer, Peer::new(nonce, before, self.now));
     }
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
@@ -141,6 +142,7 @@ impl Node {
     /// Names our spaces again to everyone: one was added, or membership changed.
     pub(crate) fn announce_to_all(&mut self) {
         for peer in self.peers.values_mut() {
+            peer.reconsider(self.now);
             let soon = self.now + limits::PROBE_AFTER_MS / 2;
             peer.announce_at = Some(peer.announce_at.map_or(soon, |at| at.min(soon)));
         }
@@ -156,11 +158,13 @@ impl Node {
         }
         // Said again now and then: nothing that was missed stays so.
         let pause = random::jitter(&mut self.rng, limits::INTERVAL_MAX_MS);
-        peer.announce_at = Some(self.now + pause);
+        let denied = self.spaces.keys().filter_map(|space| peer.denied_until(space, self.now));
+        peer.announce_at = denied.chain([self.now + pause]).min();
         let named = self
             .spaces
             .values()
             .filter(|space| space.may_name(&did))
+            .filter(|space| peer.denied_until(&space.id, self.now).is_none())
             .filter_map(|space| Some((peer.tag_to(&own, &id, &space.id)?, space.id)))
             .collect();
         let rng = &mut self.rng;

@@ -39,12 +39,14 @@ mod peer;
 mod random;
 mod recent;
 mod responder;
+mod seen;
 mod session;
 pub mod sets;
 mod signing;
 mod snapshot;
 mod space;
 pub mod storage;
+mod stuck;
 mod verdict;
 pub mod view;
 
@@ -54,6 +56,7 @@ pub use origin::Origin;
 pub use output::{CommandError, Event, GossipVerdict, Output, Reply};
 pub use snapshot::{
     AuditState, Missing, ParityState, PeerSnapshot, RefusalEntry, Sharing, Snapshot, SpaceSnapshot,
+    StuckRecord,
 };
 pub use verdict::{Hold, Refuse, Reject, Verdict};
 
@@ -98,6 +101,19 @@ pub mod limits {
     pub const BANNED_MS: u64 = 600_000;
     /// Peers whose breaches are remembered: the names of peers cost them nothing.
     pub const STRIKERS: usize = 1024;
+    /// Records between this node and a peer that one side does not admit, for each side: offered in
+    /// vain, they are tried again after a pause; some 300 bytes each.
+    pub const STUCK_RECORDS: usize = 4096;
+    /// Such records of one peer, so that none crowds out others.
+    pub const STUCK_PER_PEER: usize = 1024;
+    /// Milliseconds until such a record is tried again, doubled each time.
+    pub const STUCK_MIN_MS: u64 = 60_000;
+    /// Milliseconds between two tries of such a record, at most: a day.
+    pub const STUCK_MAX_MS: u64 = 24 * 60 * 60 * 1000;
+    /// Tries after which such a record is listed with its cause.
+    pub const QUARANTINE_ATTEMPTS: u32 = 3;
+    /// Records that are listed so.
+    pub const LISTED_STUCK: usize = 256;
     /// Comparisons that are kept, in all spaces: some 700 bytes each, in memory and in the store.
     pub const PARITIES: usize = 1024;
     /// Milliseconds until a comparison that replaces another is written: comparisons come often,

@@ -24,6 +24,7 @@ use crate::signing::Signing;
 use crate::snapshot::{PeerSnapshot, RefusalEntry, Sharing, Snapshot, SpaceSnapshot};
 use crate::space::Space;
 use crate::storage::{Batch, ReadError, Reader};
+use crate::stuck::StuckRecords;
 use crate::verdict::{Refuse, Verdict};
 
 /// The keys of a node.
@@ -82,6 +83,7 @@ pub struct Node {
     next_number: u32,
     pub(crate) peers: BTreeMap<PeerId, Peer>,
     pub(crate) breaches: Breaches,
+    pub(crate) stuck: StuckRecords,
     /// The last comparison with each peer in each space.
     pub(crate) compared: BTreeMap<(SpaceId, PeerId), Kept>,
 
@@ -124,7 +126,13 @@ pub(crate) enum After {
     /// Answer a peer's push.
     Pushed { channel: ChannelId, peer: PeerId, space: SpaceId, verdicts: Vec<Verdict> },
     /// Go on with a session.
-    Fetched { peer: PeerId, space: SpaceId, run: RunNumber, verdicts: Vec<(RecordId, Verdict)> },
+    Fetched {
+        peer: PeerId,
+        space: SpaceId,
+        set: Set,
+        run: RunNumber,
+        verdicts: Vec<(RecordId, Verdict)>,
+    },
 }
 
 /// A request of ours that has no answer yet.
@@ -173,7 +181,7 @@ pub(crate) enum Slot {
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Purpose {
     Push { channel: ChannelId, peer: PeerId, space: SpaceId },
-    Session { peer: PeerId, space: SpaceId, run: RunNumber },
+    Session { peer: PeerId, space: SpaceId, set: Set, run: RunNumber },
     Hint,
     Import { ticket: Ticket },
 }
@@ -208,6 +216,7 @@ impl Node {
             next_number: 0,
             peers: BTreeMap::new(),
             breaches: Breaches::default(),
+            stuck: StuckRecords::default(),
             compared: BTreeMap::new(),
             held: HoldBuffer::default(),
             refused: Recent::new(limits::REMEMBERED),
@@ -269,6 +278,7 @@ impl Node {
             let by = self.now - now;
             self.peers.values_mut().for_each(|peer| peer.turn_back(by));
             self.breaches.turn_back(by);
+            self.stuck.turn_back(by);
             self.turn_back_parities(by);
         }
         self.now = now;
@@ -318,6 +328,7 @@ impl Node {
 
     /// Takes note that a record is in this input's batch.
     pub(crate) fn note_admitted(&mut self, space: SpaceId, id: RecordId, origin: Origin) {
+        self.stuck.admitted(space, &id);
         self.admitted.push((space, id, origin));
     }
 
@@ -378,7 +389,10 @@ impl Node {
                     time: record.time(),
                     from: origin.peer(),
                 }));
-                authority |= record.set() == Set::Authority;
+                if record.set() == Set::Authority {
+                    authority = true;
+                    self.stuck.membership_changed(space);
+                }
             }
             if !records.is_empty() {
                 fresh.push((space, records));
@@ -400,8 +414,8 @@ impl Node {
                 After::Pushed { channel, peer, space, verdicts } => {
                     self.answer_push(channel, peer, space, &verdicts);
                 }
-                After::Fetched { peer, space, run, verdicts } => {
-                    self.session_admitted(peer, space, run, &verdicts, store)?;
+                After::Fetched { peer, space, set, run, verdicts } => {
+                    self.session_admitted(peer, space, (set, run), &verdicts, store)?;
                 }
             }
         }
@@ -446,15 +460,16 @@ impl Node {
                             (*space, Sharing { since_ms: shared.since, session })
                         })
                         .collect(),
-                    denied: peer.denied.clone(),
+                    denied: peer.denied().collect(),
                 })
                 .collect(),
             parities: self
                 .compared
                 .iter()
-                .map(|(which, kept)| (*which, kept.state.clone()))
+                .map(|(which, kept)| (*which, self.as_of_now(which, &kept.state)))
                 .collect(),
             held: (self.held.len(), self.held.bytes()),
+            stuck: self.stuck.listed(),
             refused: self.refusals.iter().cloned().collect(),
             admissions: self.admissions.clone(),
             batches: self.batches.len(),

@@ -14,6 +14,7 @@ use crate::layout::{self, SpaceNumber};
 use crate::limits;
 use crate::node::Node;
 use crate::output::{Event, Output};
+use crate::peer::Run;
 use crate::random;
 use crate::snapshot::{AuditState, Missing, ParityState};
 use crate::storage::{ReadError, Reader};
@@ -157,6 +158,7 @@ impl Node {
         let (did, comparable) = (known.did, known.kinds == EFFECTIVE_KINDS);
         let same = comparison == Comparison::Equal;
         let equal = comparable && same;
+        peer.denies_no_more(&space);
         let Some(shared) = peer.shared.get_mut(&space) else { return equal };
         if equal {
             shared.interval = (shared.interval * 2).min(longest);
@@ -168,6 +170,8 @@ impl Node {
             shared.due = jitter(&mut self.rng, pause);
         }
         shared.audit.equal = same;
+        let before = peer.before;
+        let belied = same.then(|| self.stuck.contradiction(space, id, before)).flatten();
         let before = self.compared.get(&(space, id)).map(|kept| &kept.state);
         let stands = before.filter(|before| before.ours == ours && before.theirs == theirs);
         let (here, there, exact) = match (found, stands) {
@@ -198,11 +202,17 @@ impl Node {
             here,
             there,
             exact,
-            doubt: before.and_then(|before| before.doubt.clone()),
+            doubt: match belied {
+                Some(why) => Some(why.to_owned()),
+                None => before.and_then(|before| before.doubt.clone()),
+            },
             audit: before.and_then(|before| before.audit),
         };
         let audited = state.audit.map(|audit| audit.at_ms);
         self.keep(id, space, state);
+        if let Some(why) = belied {
+            self.strike(id, why);
+        }
         if same {
             self.plan_audit(id, space, audited);
         }
@@ -227,6 +237,24 @@ impl Node {
             kept.state.doubt = failed;
             kept.stale_since.get_or_insert(now);
         }
+    }
+
+    /// A comparison as it is shown: with what a session under way has asked for.
+    pub(crate) fn as_of_now(
+        &self,
+        (space, peer): &(SpaceId, PeerId),
+        state: &ParityState,
+    ) -> ParityState {
+        let mut state = state.clone();
+        let shared = self.peers.get(peer).and_then(|peer| peer.shared.get(space));
+        if let Some(Run::Session(session)) = shared.map(|shared| &shared.run) {
+            let (here, there) = session.in_flight();
+            for (side, moving) in [(&mut state.here, here), (&mut state.there, there)] {
+                side.in_flight = moving.min(side.not_asked);
+                side.not_asked -= side.in_flight;
+            }
+        }
+        state
     }
 
     fn keep(&mut self, id: PeerId, space: SpaceId, state: ParityState) {
@@ -321,10 +349,11 @@ fn total(parity: &Parity) -> u64 {
     parity.authority.count.saturating_add(parity.content.count)
 }
 
-/// Whether what was found missing on both sides explains the difference of the counts exactly.
+/// Whether what was found missing on both sides explains the difference, as far as the counts tell.
 fn accounts_for(ours: &Parity, theirs: &Parity, here: &Missing, there: &Missing) -> bool {
     let difference = |a: u64, b: u64| i128::from(a) - i128::from(b);
-    difference(total(theirs), total(ours)) == difference(here.total(), there.total())
+    let found = difference(here.total(), there.total());
+    here.total() + there.total() > 0 && difference(total(theirs), total(ours)) == found
 }
 
 /// What the counts alone tell: how many are missing at least.

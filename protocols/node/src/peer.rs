@@ -15,6 +15,8 @@ pub(crate) struct Peer {
     pub(crate) nonce: [u8; 32],
     /// What its hello proved.
     pub(crate) known: Option<Known>,
+    /// The last comparison before it connected.
+    pub(crate) before: RunNumber,
     /// The spaces both hold, as far as they were named.
     pub(crate) shared: BTreeMap<SpaceId, Shared>,
     /// When to say hello, again if it was not answered or grows old.
@@ -29,10 +31,17 @@ pub(crate) struct Peer {
     pub(crate) hints: usize,
     /// Its pushes being verified.
     pub(crate) pushes: usize,
-    /// The spaces that it denied after they were shared.
-    pub(crate) denied: BTreeSet<SpaceId>,
+    /// The spaces that it denied after they were shared, until one is compared.
+    denied: BTreeMap<SpaceId, Denied>,
     /// The tags by which it may name our spaces.
     tags: BTreeMap<SpaceTag, SpaceId>,
+}
+
+/// A space that a peer denied. It is not named to it again before a time, unless membership changes.
+#[derive(Debug, Clone, Copy)]
+struct Denied {
+    pause: u64,
+    until: u64,
 }
 
 /// What a hello proved.
@@ -59,6 +68,8 @@ pub(crate) struct Shared {
     pub(crate) began: u64,
     /// Names what is under way: an answer that belongs to an earlier run is none to this one.
     pub(crate) number: RunNumber,
+    /// Records that the session under way moved, in either direction.
+    pub(crate) moved: u64,
     /// Since when it is shared.
     pub(crate) since: u64,
     /// Audits.
@@ -97,9 +108,10 @@ impl Run {
 }
 
 impl Peer {
-    pub(crate) fn new(nonce: [u8; 32], now: u64) -> Self {
+    pub(crate) fn new(nonce: [u8; 32], before: RunNumber, now: u64) -> Self {
         Self {
             nonce,
+            before,
             known: None,
             shared: BTreeMap::new(),
             hello_at: Some(now),
@@ -108,7 +120,7 @@ impl Peer {
             in_vain: BTreeMap::new(),
             hints: 0,
             pushes: 0,
-            denied: BTreeSet::new(),
+            denied: BTreeMap::new(),
             tags: BTreeMap::new(),
         }
     }
@@ -166,6 +178,7 @@ impl Peer {
             self.shared.clear();
             self.presented.clear();
             self.in_vain.clear();
+            self.denied.clear();
             self.announce_at = Some(now);
         }
         self.known = Some(known);
@@ -178,6 +191,9 @@ impl Peer {
         let planned = [&mut self.hello_at, &mut self.announce_at].into_iter().flatten();
         planned.chain(shared).for_each(|at| *at = at.saturating_sub(by));
         self.shared.values_mut().for_each(|shared| shared.audit.turn_back(by));
+        for denied in self.denied.values_mut() {
+            denied.until = denied.until.saturating_sub(by);
+        }
     }
 
     /// Our right in a space was presented in vain: the peer may not have heard it, have been busy
@@ -194,7 +210,34 @@ impl Peer {
     /// heard of our right only in part, so that is presented again.
     pub(crate) fn deny(&mut self, space: SpaceId, now: u64) {
         self.shared.remove(&space);
-        self.presented_in_vain(space, now);
+        self.presented.remove(&space);
+        let fresh = Denied { pause: crate::limits::RETRY_MS, until: now };
+        let denied = self.denied.entry(space).or_insert(fresh);
+        denied.until = now + denied.pause;
+        denied.pause = (denied.pause * 2).min(crate::limits::INTERVAL_MAX_MS);
+        let at = denied.until;
+        self.announce_at = Some(self.announce_at.map_or(at, |planned| planned.min(at)));
+    }
+
+    /// Until when a space is not to be named to it.
+    pub(crate) fn denied_until(&self, space: &SpaceId, now: u64) -> Option<u64> {
+        let denied = self.denied.get(space).filter(|denied| denied.until > now)?;
+        (!self.shared.contains_key(space)).then_some(denied.until)
+    }
+
+    /// The spaces that it denied and that are not shared since.
+    pub(crate) fn denied(&self) -> impl Iterator<Item = SpaceId> + '_ {
+        self.denied.keys().filter(|space| !self.shared.contains_key(space)).copied()
+    }
+
+    /// A space was compared with it.
+    pub(crate) fn denies_no_more(&mut self, space: &SpaceId) {
+        self.denied.remove(space);
+    }
+
+    /// Membership has changed: what was denied may be named again.
+    pub(crate) fn reconsider(&mut self, now: u64) {
+        self.denied.values_mut().for_each(|denied| denied.until = denied.until.min(now));
     }
 
     /// Our right in a space was taken in.
@@ -211,6 +254,7 @@ impl Peer {
             run: Run::Idle,
             began: 0,
             number: 0,
+            moved: 0,
             since: now,
             audit: Audits::default(),
             told: None,

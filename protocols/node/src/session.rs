@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use ocm_discovery::PeerId;
 use ocm_record::{RecordId, Set, SigningKey, SpaceId};
 use ocm_sync::{
-    Action, Admitted, Failure, Outcome, Replica, Request, Response, Session, SpaceTag, Statement,
-    Terms,
+    Action, Admitted, Failure, Outcome, Page, PushVerdict, Replica, Request, Response, Session,
+    SpaceTag, Statement, Terms,
 };
 
 use crate::limits;
@@ -15,25 +15,30 @@ use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::{Run, RunNumber};
 use crate::random;
-use crate::sets::{StoredNodes, StoredSet};
+use crate::seen::{self, SeenNodes, SeenSet};
 use crate::space::Space;
 use crate::storage::{ReadError, Reader};
+use crate::stuck::StuckRecords;
 use crate::verdict::Verdict;
 
-/// A space, the store in which its sets lie, and what signs a statement of it.
+/// A space as it is seen with one peer: the store in which its sets lie, what is not to be asked for,
+/// and what signs a statement of it.
 struct Held<'a> {
     space: &'a Space,
     store: &'a dyn Reader,
+    peer: PeerId,
+    stuck: &'a StuckRecords,
     author: &'a SigningKey,
     terms: Terms,
     now: u64,
 }
 
 impl<'a> Replica for Held<'a> {
-    type Nodes = StoredNodes<'a>;
+    type Nodes = SeenNodes<'a>;
 
-    fn set(&self, set: Set) -> Result<StoredSet<'a>, ReadError> {
-        self.space.stored(set, self.store)
+    fn set(&self, set: Set) -> Result<SeenSet<'a>, ReadError> {
+        let waiting = self.stuck.waiting(self.space.id, set, self.peer, self.now);
+        seen::open(self.store, self.space.number, set, &waiting)
     }
 
     fn statement(&self) -> Result<Statement, ReadError> {
@@ -53,11 +58,12 @@ impl Node {
         let Some(terms) = self.terms_for(id, space) else { return Ok(()) };
         let Some(held) = self.spaces.get(&space) else { return Ok(()) };
         let (author, now) = (&self.author, self.now);
-        let held = Held { space: held, store, author, terms, now };
+        let held = Held { space: held, store, peer: id, stuck: &self.stuck, author, terms, now };
         let (session, actions) = Session::start(tag, &held)?;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
             shared.began = now;
+            shared.moved = 0;
         }
         self.advance(id, space, actions, store)
     }
@@ -80,13 +86,16 @@ impl Node {
         &mut self,
         id: PeerId,
         space: SpaceId,
-        run: RunNumber,
+        (set, run): (Set, RunNumber),
         verdicts: &[(RecordId, Verdict)],
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let mut admitted = Admitted::default();
         let mut rejected = false;
-        for (_, verdict) in verdicts {
+        let mut moved = 0;
+        for (record, verdict) in verdicts {
+            self.stuck.judged((space, *record, id), (set, run), verdict, self.now);
+            moved += u64::from(*verdict == Verdict::Accept);
             match verdict {
                 Verdict::Accept | Verdict::Duplicate => admitted.admitted += 1,
                 Verdict::Hold(_) => admitted.held += 1,
@@ -99,6 +108,9 @@ impl Node {
         }
         if !self.is_current(&id, &space, run) {
             return Ok(());
+        }
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.moved += moved;
         }
         let actions =
             self.drive(id, space, store, |session, held| session.on_admitted(admitted, held))?;
@@ -114,7 +126,15 @@ impl Node {
     ) -> Result<Vec<Action>, ReadError> {
         let Some(terms) = self.terms_for(id, space) else { return Ok(Vec::new()) };
         let Some(held) = self.spaces.get(&space) else { return Ok(Vec::new()) };
-        let held = Held { space: held, store, author: &self.author, terms, now: self.now };
+        let held = Held {
+            space: held,
+            store,
+            peer: id,
+            stuck: &self.stuck,
+            author: &self.author,
+            terms,
+            now: self.now,
+        };
         let shared = self.peers.get_mut(&id).and_then(|peer| peer.shared.get_mut(&space));
         match shared.map(|shared| &mut shared.run) {
             Some(Run::Session(session)) => step(session, &held),
@@ -140,24 +160,57 @@ impl Node {
                     self.continue_later(id, space, limits::PROBE_AFTER_MS);
                 }
                 Action::Send(request) => self.send_in_session(id, space, &request),
-                Action::Admit { records, .. } => {
+                Action::Admit { set, records } => {
                     let Some(shared) = self.shared_mut(id, space) else { return Ok(()) };
-                    let purpose = Purpose::Session { peer: id, space, run: shared.number };
+                    let purpose = Purpose::Session { peer: id, space, set, run: shared.number };
                     let records = records.into_iter().map(Ok);
                     self.verify_many(records, Some(space), Origin::Fetch(id), purpose, store)?;
                 }
                 Action::Load { ids } => {
-                    let page = self.page(space, &ids, store)?;
+                    let page = self.page_to_push(id, space, &ids, store)?;
                     let next =
                         self.drive(id, space, store, |session, held| session.on_loaded(page, held));
                     actions.extend(next?);
                 }
-                Action::Pushed { .. } => {}
+                Action::Pushed { verdicts } => self.session_pushed(id, space, &verdicts),
                 Action::Done(outcome) => self.session_done(id, space, &outcome),
                 Action::Failed { failure, .. } => self.session_failed(id, space, &failure),
             }
         }
         Ok(())
+    }
+
+    /// What is to be pushed of what a peer lacks. What it turned away not long ago is left out, as
+    /// if it were not here.
+    fn page_to_push(
+        &mut self,
+        id: PeerId,
+        space: SpaceId,
+        ids: &[RecordId],
+        store: &dyn Reader,
+    ) -> Result<Page, ReadError> {
+        let run = self.shared_mut(id, space).map_or(0, |shared| shared.number);
+        let not = self.stuck.not_to_push(space, id, ids, run, self.now);
+        if not.is_empty() {
+            return self.page(space, ids, store);
+        }
+        let wanted: Vec<RecordId> = ids.iter().filter(|id| !not.contains(id)).copied().collect();
+        let mut page = self.page(space, &wanted, store)?;
+        let rest = wanted.get(page.settled());
+        let settled = ids.iter().take_while(|id| Some(*id) != rest);
+        page.absent.extend(settled.filter(|id| not.contains(id)));
+        Ok(page)
+    }
+
+    /// What became there of the records that a session pushed.
+    fn session_pushed(&mut self, id: PeerId, space: SpaceId, verdicts: &[(RecordId, PushVerdict)]) {
+        let Some(shared) = self.shared_mut(id, space) else { return };
+        let run = shared.number;
+        let accepted = |(_, verdict): &&(RecordId, PushVerdict)| *verdict == PushVerdict::Accept;
+        shared.moved += verdicts.iter().filter(accepted).count() as u64;
+        for (record, verdict) in verdicts {
+            self.stuck.pushed((space, *record, id), *verdict, run, self.now);
+        }
     }
 
     /// Whether a session with another peer is filling the space with ranges: the same ones twice
@@ -208,23 +261,31 @@ impl Node {
     }
 
     fn session_done(&mut self, id: PeerId, space: SpaceId, outcome: &Outcome) {
-        let moved = outcome.authority.admitted
-            + outcome.content.admitted
-            + outcome.authority.taken
-            + outcome.content.taken;
         let longest = self.settings.compare_every_ms;
+        let mut run = 0;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Idle;
-            // What could not be admitted is asked for again more and more rarely.
-            let pause = if moved > 0 { limits::INTERVAL_MIN_MS } else { shared.interval * 2 };
+            run = shared.number;
+            // A session that moves nothing is repeated more and more rarely.
+            let pause =
+                if shared.moved > 0 { limits::INTERVAL_MIN_MS } else { shared.interval * 2 };
             shared.interval = pause.min(longest);
         }
         let Some(statement) = outcome.theirs else { return };
         let Some(theirs) = self.take_statement(id, space, &statement) else {
             return self.pause_after_fault(id, space);
         };
-        let equal = self.compared(id, space, theirs, statement, None);
-        self.ended(id, space, if equal { "equal" } else { "differs" });
+        let (mut here, there) = self.stuck.left(space, id, run);
+        here.held += outcome.authority.unreadable + outcome.content.unreadable;
+        let equal = self.compared(id, space, theirs, statement, Some((here, there)));
+        let exact = self.compared.get(&(space, id)).is_some_and(|kept| kept.state.exact);
+        let outcome_name = match (equal, exact) {
+            (true, _) => "equal",
+            // All that differs cannot be admitted by one side: nothing is left to do.
+            (false, true) => "stuck",
+            (false, false) => "differs",
+        };
+        self.ended(id, space, outcome_name);
         if outcome.authority.admitted + outcome.content.admitted > 0 {
             // What came here is news for the others, too.
             self.compare_soon(space);

@@ -138,8 +138,18 @@ pub type StoredSet<'a> = Tree<StoredNodes<'a>>;
 /// # Errors
 /// When the set's head cannot be read.
 pub fn open(store: &dyn Reader, space: SpaceNumber, set: Set) -> Result<StoredSet<'_>, ReadError> {
+    let (root, nodes) = parts(store, space, set)?;
+    Ok(Tree::new(root, nodes))
+}
+
+/// The root of a set's tree, and its nodes.
+pub(crate) fn parts(
+    store: &dyn Reader,
+    space: SpaceNumber,
+    set: Set,
+) -> Result<(Root, StoredNodes<'_>), ReadError> {
     let root = Head::read(store, space, set)?.root;
-    Ok(Tree::new(root, StoredNodes::new(store, space, set)))
+    Ok((root, StoredNodes::new(store, space, set)))
 }
 
 /// What the sets become by these writes: to be written in the same atomic batch, after them. A

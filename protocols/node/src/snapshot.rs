@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use ocm_discovery::PeerId;
-use ocm_record::{Boot, Did, RecordId, SpaceId};
+use ocm_record::{Boot, Did, RecordId, Set, SpaceId};
 use ocm_space::SpaceState;
 use ocm_sync::{Comparison, Parity, Statement};
 use serde::{Deserialize, Serialize};
@@ -28,6 +28,8 @@ pub struct Snapshot {
     pub parities: BTreeMap<(SpaceId, PeerId), ParityState>,
     /// Records that wait for what they build on, and their bytes.
     pub held: (usize, usize),
+    /// Records that peers offer and that were not admitted in several tries, latest first.
+    pub stuck: Vec<StuckRecord>,
     /// The last refusals and rejections, oldest first.
     pub refused: Vec<RefusalEntry>,
     /// Admissions so far, by verdict and reason.
@@ -152,6 +154,33 @@ pub struct ParityState {
     pub doubt: Option<String>,
     /// The last audit.
     pub audit: Option<AuditState>,
+}
+
+/// A record that a peer offers, and that cannot be admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckRecord {
+    /// Its space.
+    pub space: SpaceId,
+    /// Its id.
+    pub id: RecordId,
+    /// The set it belongs to.
+    pub set: Set,
+    /// The peer that offers it.
+    pub peer: PeerId,
+    /// The last verdict's name.
+    pub verdict: &'static str,
+    /// The reason's name.
+    pub reason: &'static str,
+    /// The whole story, for people.
+    pub text: String,
+    /// When it was first not admitted, in milliseconds since the Unix epoch.
+    pub first_ms: u64,
+    /// When it was last.
+    pub last_ms: u64,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When it may be asked for again; not in between.
+    pub next_ms: u64,
 }
 
 /// A record that was turned away.

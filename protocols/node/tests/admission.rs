@@ -20,3 +20,5 @@ mod promises;
 mod rules;
 #[path = "admission/strikes.rs"]
 mod strikes;
+#[path = "admission/stuck.rs"]
+mod stuck;

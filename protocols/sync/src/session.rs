@@ -266,6 +266,20 @@ impl Session {
         matches!(self.open, Open::Range { .. }) || more
     }
 
+    /// Records on their way here, asked for or being admitted, and to the peer. What a range will
+    /// bring is not known before it comes.
+    #[must_use]
+    pub fn in_flight(&self) -> (u64, u64) {
+        let decided = |set: &SetOutcome| set.admitted + set.held + set.refused;
+        let admitting = |set: &SetOutcome| set.received.saturating_sub(decided(set));
+        let admitting = admitting(&self.outcome.authority) + admitting(&self.outcome.content);
+        match &self.open {
+            Open::Fetch { asked } => (admitting + asked.len() as u64, 0),
+            Open::Push { ids } => (admitting, ids.len() as u64),
+            _ => (admitting, 0),
+        }
+    }
+
     /// Takes the peer's response to the last request.
     ///
     /// # Errors

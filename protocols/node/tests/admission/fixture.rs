@@ -318,21 +318,23 @@ impl Peer {
 
     /// Connects the peer of a seed, which acts for the DID of that seed.
     pub(crate) fn connect(host: &mut Host, author: u8) -> Self {
-        let id = Self::id(author);
-        host.tell(Input::Connected(id));
-        let mut peer =
-            Self { id, author, own: host.peer(), nonce: [author; 32], nonce_of_node: [0; 32] };
-        peer.greet(host);
-        peer
+        Self::meet(host, author).0
     }
 
-    /// Says hello, with the nonce it has.
-    pub(crate) fn greet(&mut self, host: &mut Host) {
-        let hello = Request::Hello(self.hello(host.now));
-        match Response::decode(&host.ask(self.id, hello.encode().unwrap())).unwrap() {
-            Response::Hello(hello) => self.nonce_of_node = hello.nonce,
+    /// As [`Self::connect`], with what the node does then.
+    pub(crate) fn meet(host: &mut Host, author: u8) -> (Self, Vec<Output>) {
+        let id = Self::id(author);
+        let mut out = host.tell(Input::Connected(id));
+        let mut peer =
+            Self { id, author, own: host.peer(), nonce: [author; 32], nonce_of_node: [0; 32] };
+        let channel = host.number();
+        let bytes = Request::Hello(peer.hello(host.now)).encode().unwrap();
+        out.extend(host.tell(Input::Request { peer: id, channel, bytes }));
+        match Response::decode(&answer(&out, channel).unwrap()).unwrap() {
+            Response::Hello(hello) => peer.nonce_of_node = hello.nonce,
             other => panic!("{other:?}"),
         }
+        (peer, out)
     }
 
     pub(crate) fn hello(&self, now: u64) -> Hello {
