@@ -94,7 +94,13 @@ impl Node {
         let mut rejected = false;
         let mut moved = 0;
         for (record, verdict) in verdicts {
-            self.stuck.judged((space, *record, id), (set, run), verdict, self.now);
+            // What it waited for may have come while its verdict waited for the disk.
+            let came = match self.spaces.get(&space) {
+                Some(held) => !verdict.stands() && held.knows_in(set, record, store)?,
+                None => false,
+            };
+            let stands = if came { &Verdict::Duplicate } else { verdict };
+            self.stuck.judged((space, *record, id), (set, run), stands, self.now);
             moved += u64::from(*verdict == Verdict::Accept);
             match verdict {
                 Verdict::Accept | Verdict::Duplicate => admitted.admitted += 1,
