@@ -189,6 +189,7 @@ impl Api {
             .route("/memories/{id}/conflicts", get(memories::conflicts).post(memories::take))
             .route("/records/{id}", get(records::show))
             .route("/refused", get(records::refused))
+            .route("/quarantined", get(parity::quarantined))
             .route("/sync", get(parity::list).post(parity::sync))
             .route("/events", get(events::listen))
             .route("/stop", post(status::stop));

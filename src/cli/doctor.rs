@@ -1,17 +1,19 @@
 //! `ocm doctor`.
 
+use anyhow::Context as _;
+use serde::de::DeserializeOwned;
 use serde_json::{Value as Json, json};
 
 use super::Context;
 use super::exit::{Exit, Failure};
-use super::output::{Shown, field, table};
-use crate::client::ClientError;
+use super::output::{Shown, clean, field, short_id, table};
+use crate::client::{Client, ClientError};
 use crate::doctor::{RunningNode, State, examine};
 
 /// `ocm doctor`: exits 6 where something does not work.
 pub(super) fn run(context: &Context<'_, '_>) -> Result<Shown, Failure> {
     let running = match context.client()?.get("/status", &[]) {
-        Ok(answer) => Some(running_node(answer.json())),
+        Ok(answer) => Some(running_node(&context.client()?, answer.json())?),
         // Without a node there is less to ask, and no less to look at.
         Err(ClientError::NotReachable { .. }) => None,
         Err(error) => return Err(error.into()),
@@ -32,13 +34,30 @@ pub(super) fn run(context: &Context<'_, '_>) -> Result<Shown, Failure> {
     Ok(Shown::value(&value, people).exit(if faults { Exit::Wrong } else { Exit::Done }))
 }
 
-fn running_node(status: &Json) -> RunningNode {
+fn running_node(client: &Client, status: &Json) -> Result<RunningNode, Failure> {
     let sources = status["sources"].as_array().map_or(&[][..], Vec::as_slice);
-    RunningNode {
+    let spaces = client.get("/v1/spaces", &[])?;
+    let named = |space: &Json| {
+        let (id, name) = (field(space, "id"), field(space, "name"));
+        let shown = if name.is_empty() { short_id(&id) } else { clean(&name) };
+        (id, shown)
+    };
+    Ok(RunningNode {
+        spaces: spaces.items().iter().map(named).collect(),
+        comparisons: read(client, "/v1/sync")?,
+        quarantined: read(client, "/v1/quarantined")?,
         peers: status["peers"].as_u64().unwrap_or_default(),
         sources: sources
             .iter()
             .map(|source| (field(source, "name"), field(source, "state"), field(source, "detail")))
             .collect(),
-    }
+    })
+}
+
+/// The items of a list, as far as they are looked at.
+fn read<T: DeserializeOwned>(client: &Client, path: &str) -> Result<Vec<T>, Failure> {
+    let answer = client.get(path, &[])?;
+    let items = answer.items().iter().map(|item| T::deserialize(item));
+    let read: Result<Vec<T>, _> = items.collect();
+    Ok(read.with_context(|| format!("the node's answer to {path} cannot be read"))?)
 }

@@ -28,6 +28,13 @@ pub(super) enum Sync {
         #[arg(long, value_name = "SECONDS", value_parser = super::seconds)]
         wait_equal: Option<Duration>,
     },
+    /// List the records that peers offer and that cannot be admitted, with the cause
+    #[command(after_help = "Example:\n  ocm sync quarantined")]
+    Quarantined {
+        /// Only of this space
+        #[arg(long, value_name = "ID")]
+        space: Option<String>,
+    },
     /// Compare with every peer now
     #[command(after_help = "Example:\n  ocm sync now")]
     Now {
@@ -46,6 +53,12 @@ pub(super) fn run(command: Sync, context: &mut Context<'_, '_>) -> Result<Shown,
             let sessions = answer.json()["sessions"].as_u64().unwrap_or(0);
             let begun = count(sessions, "comparison begins", "comparisons begin");
             Ok(Shown::answer(&answer, begun))
+        }
+        Sync::Quarantined { space } => {
+            let answer = client.get("/v1/quarantined", &of_space(space.as_deref()))?;
+            let shown = Shown::answer(&answer, quarantined(&answer));
+            let none = answer.items().is_empty();
+            Ok(if none { shown.note("no record waits in vain") } else { shown })
         }
         Sync::Status { space, wait_equal: None } => {
             let answer = parities(&client, space.as_deref())?;
@@ -72,9 +85,28 @@ fn is_connected(row: &Json) -> bool {
     row["connected"] == true
 }
 
+fn of_space(space: Option<&str>) -> Vec<(&'static str, String)> {
+    space.map(|space| ("space", space.to_owned())).into_iter().collect()
+}
+
 fn parities(client: &Client, space: Option<&str>) -> Result<Answer, Failure> {
-    let query: Vec<_> = space.map(|space| ("space", space.to_owned())).into_iter().collect();
-    Ok(client.get("/v1/sync", &query)?)
+    Ok(client.get("/v1/sync", &of_space(space))?)
+}
+
+fn quarantined(answer: &Answer) -> String {
+    let rows = answer.items().iter().map(|item| {
+        [
+            short_id(&field(item, "id")),
+            short_id(&field(item, "space")),
+            short_end(&field(item, "peer_id")),
+            time(&item["first"]),
+            field(item, "attempts"),
+            time(&item["next"]),
+            clean(&field(item, "text")),
+        ]
+    });
+    let head = ["RECORD", "SPACE", "PEER", "FIRST SEEN", "TRIES", "NEXT TRY", "CAUSE"];
+    table(head, rows.collect())
 }
 
 fn compare(client: &Client, space: Option<&str>) -> Result<Answer, Failure> {

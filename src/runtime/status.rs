@@ -79,6 +79,11 @@ pub(super) fn observe(metrics: &Metrics, event: &Event) {
     }
 }
 
+/// A moment of the wall clock by the monotonic one, `None` before that began.
+fn instant(at_ms: u64) -> Option<Instant> {
+    Instant::now().checked_sub(Duration::from_millis(now_ms().saturating_sub(at_ms)))
+}
+
 /// Sets what is measured by looking.
 pub(super) fn measure(metrics: &Metrics, status: &Status) {
     let memories: u64 = status.core.spaces.iter().map(|space| space.tallies.memories).sum();
@@ -100,6 +105,9 @@ pub(super) fn measure(metrics: &Metrics, status: &Status) {
         peer.shared.keys().filter_map(|space| status.core.parity(*space, peer.peer))
     });
     let oldest = shared.map(|parity| parity.at_ms).min();
-    let age = oldest.map(|at| Duration::from_millis(now_ms().saturating_sub(at)));
-    metrics.set_oldest_parity(age.and_then(|age| Instant::now().checked_sub(age)));
+    metrics.set_oldest_parity(oldest.and_then(instant));
+    let spaces = status.core.spaces.iter();
+    let since =
+        spaces.map(|space| (space.id.to_string(), space.differs_since_ms.and_then(instant)));
+    metrics.set_divergences(since.collect());
 }

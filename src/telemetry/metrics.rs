@@ -21,6 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
@@ -73,6 +74,7 @@ pub struct Metrics {
     sessions: Family<SessionLabels, Counter>,
     sync_bytes: Family<BytesLabels, Counter>,
     parity: ParityAge,
+    divergence: DivergenceAges,
     isolated: Gauge,
 }
 
@@ -94,6 +96,7 @@ impl Metrics {
             sessions: Family::default(),
             sync_bytes: Family::default(),
             parity: ParityAge::default(),
+            divergence: DivergenceAges::default(),
             isolated: Gauge::default(),
         };
         metrics.register_named(registry, node);
@@ -172,6 +175,7 @@ impl Metrics {
             self.isolated.clone(),
         );
         registry.register_collector(Box::new(self.parity.clone()));
+        registry.register_collector(Box::new(self.divergence.clone()));
         registry.register(
             "ocm_build",
             "The version that runs",
@@ -247,6 +251,12 @@ impl Metrics {
         *self.parity.0.lock().unwrap_or_else(PoisonError::into_inner) = at;
     }
 
+    /// Sets for each space since when its oldest difference with a connected peer is unresolved, from
+    /// which a scrape shows `ocm_divergence_age_seconds{space}`: 0 where there is none.
+    pub fn set_divergences(&self, since: Vec<(String, Option<Instant>)>) {
+        *self.divergence.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
     /// Sets whether the node uses the network and has no peer: `ocm_isolated`.
     pub fn set_isolated(&self, isolated: bool) {
         self.isolated.set(isolated.into());
@@ -271,6 +281,31 @@ impl Collector for ParityAge {
             age.metric_type(),
         )?;
         age.encode(metric)
+    }
+}
+
+/// The age of the oldest unresolved difference in each space, taken when it is asked for.
+#[derive(Debug, Clone, Default)]
+struct DivergenceAges(Arc<Mutex<Vec<(String, Option<Instant>)>>>);
+
+impl Collector for DivergenceAges {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let help = "Age of the oldest unresolved difference of a space with a connected peer that \
+                    shares it; 0 while equal with all that were compared";
+        let mut family = encoder.encode_descriptor(
+            "ocm_divergence_age",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
+        for (space, since) in since.iter() {
+            let age = since.map_or(0.0, |since| since.elapsed().as_secs_f64());
+            let label = [("space", space.as_str())];
+            let metric = family.encode_family(&label)?;
+            ConstGauge::new(age).encode(metric)?;
+        }
+        Ok(())
     }
 }
 
@@ -351,6 +386,7 @@ mod tests {
             ("ocm_sessions", "counter"),
             ("ocm_sync_bytes", "counter"),
             ("ocm_parity_age_seconds", "gauge"),
+            ("ocm_divergence_age_seconds", "gauge"),
             ("ocm_isolated", "gauge"),
             ("ocm_build", "info"),
             ("process_start_time_seconds", "gauge"),
@@ -416,6 +452,18 @@ mod tests {
         assert!((90.0..100.0).contains(&age), "{age}");
         metrics.set_oldest_parity(None);
         assert_eq!(value(&scrape, "ocm_parity_age_seconds"), None);
+    }
+
+    #[test]
+    fn a_difference_ages_in_its_space_until_it_is_resolved() {
+        let (metrics, scrape) = node();
+        let ago = Instant::now().checked_sub(Duration::from_secs(7_200)).unwrap();
+        metrics.set_divergences(vec![("v1".into(), Some(ago)), ("v2".into(), None)]);
+        let age = value(&scrape, "ocm_divergence_age_seconds{space=\"v1\"}").unwrap();
+        assert!((7_200.0..7_260.0).contains(&age), "{age}");
+        assert_eq!(value(&scrape, "ocm_divergence_age_seconds{space=\"v2\"}"), Some(0.0));
+        metrics.set_divergences(vec![("v1".into(), None)]);
+        assert_eq!(value(&scrape, "ocm_divergence_age_seconds{space=\"v1\"}"), Some(0.0));
     }
 
     #[test]

@@ -442,6 +442,7 @@ impl Node {
                     parity: space.parity(),
                     tallies: space.tallies,
                     held: held_in.get(&space.id).copied().unwrap_or_default(),
+                    differs_since_ms: self.differs_since(space.id),
                     filling: self.is_filled(&space.id)
                         || space.begun_in_bulk + limits::BULK_MS > self.now,
                 })

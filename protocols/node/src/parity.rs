@@ -239,6 +239,15 @@ impl Node {
         }
     }
 
+    /// Since when the oldest difference with a connected peer that shares a space is unresolved.
+    pub(crate) fn differs_since(&self, space: SpaceId) -> Option<u64> {
+        let shares = |peer: &PeerId| {
+            self.peers.get(peer).is_some_and(|peer| peer.shared.contains_key(&space))
+        };
+        let compared = self.compared.range(of_space(space)).filter(|((_, peer), _)| shares(peer));
+        compared.filter_map(|(_, kept)| kept.state.differs_since_ms).min()
+    }
+
     /// A comparison as it is shown: with what a session under way has asked for.
     pub(crate) fn as_of_now(
         &self,

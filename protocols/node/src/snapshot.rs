@@ -55,6 +55,9 @@ pub struct SpaceSnapshot {
     pub tallies: Tallies,
     /// Records of this space that wait for what they build on.
     pub held: usize,
+    /// Since when the oldest difference with a connected peer that shares it is unresolved, in
+    /// milliseconds since the Unix epoch; `None` while none is known.
+    pub differs_since_ms: Option<u64>,
     /// Whether large parts of it are arriving: a peer serves them, or they are being written here.
     pub filling: bool,
 }

@@ -6,17 +6,18 @@ use super::server::{Reply, Server};
 use super::{BOB, PEER, Person, SPACE, once, problem};
 use crate::cli::Exit;
 
+fn list(state: &str, at: &str) -> Json {
+    json!({"next": null, "items": [{
+        "space": SPACE, "name": "river", "peer_id": PEER, "did": BOB, "connected": true, "state": state,
+        "equal_since": if state == "equal" { Some(at) } else { None }, "at": at,
+        "cause": if state == "equal" { None } else { Some("not yet asked") },
+        "ours": {"authority": 3, "content": 12, "missing_bodies": 0},
+        "theirs": {"authority": 3, "content": 11, "missing_bodies": 1},
+    }]})
+}
+
 fn parity(state: &str, at: &str) -> Reply {
-    Reply::json(
-        200,
-        json!({"next": null, "items": [{
-            "space": SPACE, "name": "river", "peer_id": PEER, "did": BOB, "connected": true, "state": state,
-            "equal_since": if state == "equal" { Some(at) } else { None }, "at": at,
-            "cause": if state == "equal" { None } else { Some("not yet asked") },
-            "ours": {"authority": 3, "content": 12, "missing_bodies": 0},
-            "theirs": {"authority": 3, "content": 11, "missing_bodies": 1},
-        }]}),
-    )
+    Reply::json(200, list(state, at))
 }
 
 #[test]
@@ -31,6 +32,42 @@ fn parity_is_a_table_and_a_difference_exits_with_6() {
          asked\n"
     );
     assert_eq!(once("GET /v1/sync", parity("equal", at), &["sync", "status"]).exit, Exit::Done);
+}
+
+#[test]
+fn who_is_away_is_shown_and_neither_waited_for_nor_wrong() {
+    let at = "2026-01-31T09:30:01Z";
+    let away = |state: &str| {
+        let mut list = list(state, at);
+        list["items"][0]["connected"] = json!(false);
+        Reply::json(200, list)
+    };
+    let ran = once("GET /v1/sync", away("differs"), &["sync", "status"]);
+    assert_eq!(ran.exit, Exit::Done);
+    assert!(ran.out.contains("differs (away)"), "{}", ran.out);
+    // Who lied is wrong wherever it is.
+    assert_eq!(once("GET /v1/sync", away("unproved"), &["sync", "status"]).exit, Exit::Wrong);
+    assert_eq!(once("GET /v1/sync", parity("unproved", at), &["sync", "status"]).exit, Exit::Wrong);
+    let server = Server::new([])
+        .repeating("POST /v1/sync", Reply::json(202, json!({"sessions": 1})))
+        .repeating("GET /v1/sync", away("equal"));
+    let ran = Person::new().ask(&server, &["sync", "status", "--wait-equal", "0.05"]);
+    assert_eq!(ran.exit, Exit::TimedOut);
+}
+
+#[test]
+fn what_waits_in_vain_is_a_table() {
+    let list = json!({"next": null, "items": [{
+        "space": SPACE, "id": SPACE, "set": "content", "peer_id": PEER, "verdict": "refuse",
+        "reason": "not_permitted", "text": "refused: no right", "first": "2026-01-31T09:30:01Z",
+        "last": "2026-01-31T10:30:01Z", "attempts": 6, "next": "2026-01-31T11:02:01Z",
+    }]});
+    let ran = once("GET /v1/quarantined", Reply::json(200, list), &["sync", "quarantined"]);
+    assert!(ran.out.contains("2026-01-31 09:30:01Z  6"), "{}", ran.out);
+    assert!(ran.out.contains("refused: no right"), "{}", ran.out);
+    let none = Reply::json(200, json!({"next": null, "items": []}));
+    let ran = once("GET /v1/quarantined", none, &["sync", "quarantined"]);
+    assert!(ran.errors.contains("no record waits in vain"), "{}", ran.errors);
 }
 
 #[test]
