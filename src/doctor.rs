@@ -562,8 +562,7 @@ mod tests {
     #[test]
     fn records_that_a_peer_does_not_admit_are_told_with_the_cause() {
         let mut differs = row("differs");
-        differs.missing_there =
-            Some(Missing { total: 16, refused: 12, held: 1, rejected: 3, ..Missing::default() });
+        differs.missing_there = Some(Missing { total: 16, refused: 12, held: 1, rejected: 3 });
         let findings = parity(vec![differs], Vec::new());
         assert_eq!(findings.len(), 3);
         let text = "peer 12D3KooWX lacks 12 records of space camp because it refuses them";

@@ -253,7 +253,7 @@ impl Metrics {
 
     /// Sets for each space since when its oldest difference with a connected peer is unresolved, from
     /// which a scrape shows `ocm_divergence_age_seconds{space}`: 0 where there is none.
-    pub fn set_divergences(&self, since: Vec<(String, Option<Instant>)>) {
+    pub fn set_divergences(&self, since: Divergences) {
         *self.divergence.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
     }
 
@@ -284,9 +284,12 @@ impl Collector for ParityAge {
     }
 }
 
+/// Since when the oldest difference of a space is unresolved, by the space's id.
+type Divergences = Vec<(String, Option<Instant>)>;
+
 /// The age of the oldest unresolved difference in each space, taken when it is asked for.
 #[derive(Debug, Clone, Default)]
-struct DivergenceAges(Arc<Mutex<Vec<(String, Option<Instant>)>>>);
+struct DivergenceAges(Arc<Mutex<Divergences>>);
 
 impl Collector for DivergenceAges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {

@@ -22,3 +22,5 @@ mod rules;
 mod strikes;
 #[path = "admission/stuck.rs"]
 mod stuck;
+#[path = "admission/timers.rs"]
+mod timers;

@@ -734,3 +734,98 @@ fn what_is_made_from_records_is_made_again_when_it_is_lost() {
         assert!(!disk.durable.keys().any(|key| key[0] == b'v'));
     }
 }
+
+/// Carries what all of them say to each other, one tick every 50 ms. Gives the most sessions that
+/// one of them had at once.
+fn converse(rigs: &mut [Rig], now: &mut u64, millis: u64) -> usize {
+    let end = *now + millis;
+    let mut most = 0;
+    while *now < end {
+        for from in 0..rigs.len() {
+            for (peer, request, bytes) in std::mem::take(&mut rigs[from].sent) {
+                let to = rigs.iter().position(|rig| rig.peer == peer).unwrap();
+                // The number of a request names its channel, with who asked.
+                let (asker, channel) = (rigs[from].peer, request * 16 + from as u64);
+                rigs[to].give(*now, Input::Request { peer: asker, channel, bytes });
+            }
+        }
+        for at in 0..rigs.len() {
+            for (channel, bytes) in std::mem::take(&mut rigs[at].answered) {
+                let to = (channel % 16) as usize;
+                rigs[to].give(*now, Input::Response { request: channel / 16, bytes });
+            }
+        }
+        *now += 50;
+        for rig in rigs.iter_mut() {
+            rig.give(*now, Input::Tick);
+            most = most.max(rig.node.snapshot().sessions);
+        }
+    }
+    most
+}
+
+#[test]
+fn a_newcomer_catches_up_from_two_and_then_compares_with_all() {
+    let mut rigs: Vec<Rig> = (1..=6).map(Rig::new).collect();
+    let space = rigs[0].create(Access::Open);
+    let edits = Ipld::List(Vec::new());
+    for _ in 0..300 {
+        let change = |edits| Command::Change { space, memory: None, deps: Vec::new(), edits };
+        rigs[0].command(change(edits.clone()));
+    }
+    let records = rigs[0].export(space);
+    for rig in &mut rigs[1..] {
+        rig.command(Command::Join { space });
+    }
+    for rig in &mut rigs[1..5] {
+        rig.command(Command::Import { records: records.clone() });
+    }
+    // The last has nothing, and meets all others at once.
+    let mut now = NOW;
+    let (last, others) = rigs.split_last_mut().unwrap();
+    others.iter_mut().for_each(|other| connect(last, other, now));
+    let most = converse(&mut rigs, &mut now, 15_000);
+    assert!((1..=ocm_node::limits::SESSIONS_PER_SPACE).contains(&most), "{most} sessions at once");
+    assert_eq!(rigs[5].export(space), records);
+    let snapshot = rigs[5].node.snapshot();
+    for other in &rigs[..5] {
+        let state = snapshot.parity(space, other.peer).expect("it was compared with");
+        assert!(state.equal_since_ms.is_some() && state.ours == snapshot.spaces[0].parity);
+    }
+}
+
+#[test]
+fn what_was_stated_outlasts_the_peer_and_the_process() {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
+    let space = a.create(Access::Open);
+    b.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut a, &mut b, now);
+    talk(&mut a, &mut b, &mut now, 20_000);
+    let kept = |rig: &Rig| rig.node.snapshot().parity(space, b.peer).cloned();
+    let before = kept(&a).unwrap();
+    assert!(before.equal_since_ms.is_some() && before.audit.unwrap().passed);
+    a.give(now, Input::Disconnected(b.peer));
+    assert_eq!(kept(&a), Some(before.clone()), "who is away is shown");
+    let (disk, did) = (std::mem::take(&mut a.disk), b.did);
+    let mut again = Rig::open(1, disk);
+    let after = kept(&again).unwrap();
+    assert_eq!(after, before, "and so it is after a restart");
+    let Did::Key(key) = did else { panic!() };
+    let (from, to) = (b.peer.to_bytes(), again.peer.to_bytes());
+    let terms = ocm_sync::Terms { space, from, to, nonce: after.nonce };
+    assert_eq!(after.statement.verify(&key, &terms), Ok(after.theirs));
+    // Something is written while the peer is away: the difference begins then.
+    again.grant(space, did);
+    let state = kept(&again).unwrap();
+    assert!(
+        state.differs_since_ms.is_some() && state.ours != again.node.snapshot().spaces[0].parity
+    );
+    // A kept statement of which a bit flipped is no statement.
+    let number = again.disk.spaces()[&space];
+    let mut disk = std::mem::take(&mut again.disk);
+    let entry = disk.durable.get_mut(&layout::parity(number, &b.peer)).unwrap();
+    let at = entry.windows(64).position(|part| part == after.statement.signature().as_bytes());
+    entry[at.unwrap()] ^= 1;
+    assert_eq!(kept(&Rig::open(1, disk)), None);
+}

@@ -91,7 +91,7 @@ impl Plan {
             latency: *dice.pick(&[(1, 5), (5, 80), (20, 1500)]).unwrap(),
             flush: *dice.pick(&[(1, 3), (5, 60), (200, 3000)]).unwrap(),
             verify: *dice.pick(&[(0, 2), (1, 40), (100, 4000)]).unwrap(),
-            loss: *dice.pick(&[0, 2, 15, 40]).unwrap(),
+            loss: *dice.pick(&[0, 2, 15, 30, 40]).unwrap(),
             repeat: *dice.pick(&[0, 5, 20]).unwrap(),
             half_open: *dice.pick(&[0, 30]).unwrap(),
             chaos,

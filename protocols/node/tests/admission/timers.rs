@@ -1,0 +1,117 @@
+//! When a node compares: on connecting, on a hint, and by a timer that grows while nothing differs.
+
+use ocm_node::{Input, Output, limits};
+use ocm_record::SpaceId;
+use ocm_sync::{Parity, Request, Response};
+
+use crate::fixture::*;
+
+/// When the host asked a peer to compare, in milliseconds after it began.
+fn probes(
+    host: &mut Host,
+    peer: &Peer,
+    space: SpaceId,
+    millis: u64,
+    theirs: fn(Parity) -> Parity,
+) -> Vec<u64> {
+    let (begun, until) = (host.now, host.now + millis);
+    let mut times = Vec::new();
+    let mut open = host.tell(Input::Tick);
+    loop {
+        for out in std::mem::take(&mut open) {
+            let Output::Send { peer: to, request, bytes } = out else { continue };
+            if to != peer.id {
+                continue;
+            }
+            let ours = host.space(space).parity;
+            let bytes = match Request::decode(&bytes).unwrap() {
+                Request::Parity { .. } => {
+                    times.push(host.now - begun);
+                    let statement = peer.statement(space, theirs(ours));
+                    Response::Parity { statement }
+                }
+                // A session that finds nothing to move.
+                Request::Reconcile { .. } => Response::Reconcile { message: vec![0xe1].into() },
+                Request::Range { .. } => Response::Range { records: vec![], next: None },
+                _ => Response::Busy,
+            };
+            open.extend(host.tell(Input::Response { request, bytes: bytes.encode().unwrap() }));
+        }
+        if !open.is_empty() {
+            continue;
+        }
+        let Some(at) = host.node.next_deadline().filter(|at| *at <= until) else { break };
+        host.now = at.max(host.now + 1);
+        open = host.tell(Input::Tick);
+    }
+    host.now = until;
+    times
+}
+
+fn scene() -> (Host, Peer, SpaceId) {
+    let scribe = Scribe::new(READ_OPEN);
+    let mut host = scribe.host(OWNER);
+    let peer = Peer::connect(&mut host, OWNER);
+    // Named by the peer: compared at once.
+    let tags = vec![peer.tag(scribe.space)];
+    let channel = host.number();
+    let bytes = Request::Spaces { tags }.encode().unwrap();
+    let out = host.tell_slowly(Input::Request { peer: peer.id, channel, bytes });
+    let asked = sent_to(&out, peer.id);
+    assert!(matches!(asked[..], [Request::Parity { .. }]), "{asked:?}");
+    // Nothing came back.
+    for out in out {
+        if let Output::Send { request, .. } = out {
+            host.tell(Input::RequestFailed { request, reason: "timeout".into() });
+        }
+    }
+    (host, peer, scribe.space)
+}
+
+/// Whether a pause is the one planned, moved by up to a quarter, the next tick included.
+fn about(pause: u64, planned: u64) -> bool {
+    (planned - planned / 4..=planned + planned / 4 + 1000).contains(&pause)
+}
+
+#[test]
+fn pauses_double_while_nothing_differs() {
+    // A session that moves nothing counts as that, too.
+    for theirs in [|ours| ours, |ours| Parity { missing_bodies: 1, ..ours }] {
+        let (mut host, peer, space) = scene();
+        let times = probes(&mut host, &peer, space, 2 * 3_600_000, theirs);
+        // Two statements of one comparison, where there was a session.
+        let mut pauses: Vec<u64> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        pauses.retain(|pause| *pause > 0);
+        let mut planned = 2 * limits::INTERVAL_MIN_MS;
+        for pause in &pauses {
+            assert!(about(*pause, planned), "{pauses:?}, {planned}");
+            planned = (planned * 2).min(limits::INTERVAL_MAX_MS);
+        }
+        assert!(pauses.len() > 10 && planned == limits::INTERVAL_MAX_MS, "{pauses:?}");
+    }
+}
+
+#[test]
+fn a_change_here_is_compared_within_a_second_however_long_the_pause() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let (mut host, peer, space) = scene();
+    probes(&mut host, &peer, space, 3_600_000, |ours| ours);
+    host.accept(&scribe.start(OWNER, &[]));
+    let times = probes(&mut host, &peer, space, 30_000, |ours| ours);
+    assert!(times[0] <= 1000, "{times:?}");
+}
+
+#[test]
+fn a_hint_that_cannot_be_followed_leads_to_a_comparison() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let (mut host, peer, space) = scene();
+    probes(&mut host, &peer, space, 3_600_000, |ours| ours);
+    // More is announced at once than is fetched singly.
+    let start = scribe.start(OWNER, &[]);
+    for _ in 0..=limits::HINTS_PER_PEER {
+        let hint = scribe.change(OWNER, &start, &[]);
+        host.gossip(peer.id, space, hint.encode());
+    }
+    let times = probes(&mut host, &peer, space, 30_000, |ours| ours);
+    assert!(times[0] <= 1000, "{times:?}");
+}
