@@ -73,12 +73,23 @@ pub struct RunningNode {
     pub peers: u64,
     /// Sources of addresses: name, state (`off`, `ok`, `failed`), detail.
     pub sources: Vec<(String, String, String)>,
-    /// The spaces it holds: id and name.
-    pub spaces: Vec<(String, String)>,
+    /// The spaces it holds.
+    pub spaces: Vec<HeldSpace>,
     /// How each of them compares with each peer.
     pub comparisons: Vec<Comparison>,
     /// Records that peers offer and that were not admitted in several tries.
     pub quarantined: Vec<Quarantined>,
+}
+
+/// A space that the node holds.
+#[derive(Debug, Clone, Default)]
+pub struct HeldSpace {
+    /// Its id.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Whether nobody else may read it: there is no peer to compare it with.
+    pub is_alone: bool,
 }
 
 /// How a space compares with a peer, as far as the checks need it.
@@ -308,16 +319,21 @@ fn check_peers(config: &Config, running: Option<&RunningNode>) -> Vec<Finding> {
 
 /// What each space lacks, here or at a peer, and why.
 fn check_parity(node: &RunningNode, now: Timestamp) -> Vec<Finding> {
-    node.spaces.iter().flat_map(|(id, name)| check_space(node, id, name, now)).collect()
+    node.spaces.iter().flat_map(|space| check_space(node, space, now)).collect()
 }
 
-fn check_space(node: &RunningNode, id: &str, name: &str, now: Timestamp) -> Vec<Finding> {
-    let rows = || node.comparisons.iter().filter(|row| row.space == id);
+fn check_space(node: &RunningNode, space: &HeldSpace, now: Timestamp) -> Vec<Finding> {
+    let name = &space.name;
+    let rows = || node.comparisons.iter().filter(|row| row.space == space.id);
     let mut findings: Vec<Finding> =
         rows().flat_map(|row| check_comparison(node, row, name)).collect();
     let times = rows().filter_map(|row| row.at.as_deref()?.parse::<Timestamp>().ok());
     let remedy = "see that a peer that shares it is connected (`ocm peers`), then `ocm sync now`";
     match times.max() {
+        None if space.is_alone => {
+            let text = format!("space {name} has no other member to compare with");
+            findings.push(Finding::ok("parity", text));
+        }
         None => {
             let text = format!("space {name} was never compared with anyone");
             findings.push(Finding::warning("parity", text, remedy));
@@ -333,7 +349,9 @@ fn check_space(node: &RunningNode, id: &str, name: &str, now: Timestamp) -> Vec<
     }
     if findings.is_empty() {
         let equal = rows().filter(|row| row.connected && row.state == "equal").count();
-        let text = format!("space {name} is equal with {equal} connected peers");
+        let peers =
+            if equal == 1 { "1 connected peer".into() } else { format!("{equal} connected peers") };
+        let text = format!("space {name} is equal with {peers}");
         findings.push(Finding::ok("parity", text));
     }
     findings
@@ -547,7 +565,8 @@ mod tests {
     }
 
     fn parity(comparisons: Vec<Comparison>, quarantined: Vec<Quarantined>) -> Vec<Finding> {
-        let spaces = vec![("v1".into(), "camp".into())];
+        let space = HeldSpace { id: "v1".into(), name: "camp".into(), is_alone: false };
+        let spaces = vec![space];
         let node = RunningNode { spaces, comparisons, quarantined, ..RunningNode::default() };
         check_parity(&node, NOW.parse().unwrap())
     }
@@ -556,7 +575,7 @@ mod tests {
     fn a_space_that_is_equal_everywhere_is_fine() {
         let findings = parity(vec![row("equal"), row("changed since")], Vec::new());
         assert_eq!(findings.len(), 1);
-        found(&findings, "parity", State::Ok, "space camp is equal with 1 connected peers");
+        found(&findings, "parity", State::Ok, "space camp is equal with 1 connected peer");
     }
 
     #[test]
@@ -609,6 +628,10 @@ mod tests {
     #[test]
     fn a_space_that_nobody_was_asked_about_is_told() {
         found(&parity(Vec::new(), Vec::new()), "parity", State::Warning, "was never compared");
+        let own = HeldSpace { name: "personal".into(), is_alone: true, ..HeldSpace::default() };
+        let node = RunningNode { spaces: vec![own], ..RunningNode::default() };
+        let findings = check_parity(&node, NOW.parse().unwrap());
+        found(&findings, "parity", State::Ok, "personal has no other member");
         let mut old = row("equal");
         old.at = Some("2026-02-01T09:59:00Z".into());
         let findings = parity(vec![old.clone()], Vec::new());

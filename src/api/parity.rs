@@ -44,6 +44,8 @@ struct Lacking {
     rejected: u64,
     in_flight: u64,
     not_asked: u64,
+    /// Of those held, refused or rejected.
+    quarantined: u64,
 }
 
 impl From<&Missing> for Lacking {
@@ -55,6 +57,7 @@ impl From<&Missing> for Lacking {
             rejected: missing.rejected,
             in_flight: missing.in_flight,
             not_asked: missing.not_asked,
+            quarantined: missing.quarantined,
         }
     }
 }
@@ -191,6 +194,7 @@ fn describe(parity: &ParityState) -> Option<String> {
             ("rejected", missing.rejected),
             ("in flight", missing.in_flight),
             ("not asked", missing.not_asked),
+            ("of them quarantined", missing.quarantined),
         ]
         .into_iter()
         .filter(|(_, records)| *records > 0)
@@ -440,7 +444,8 @@ mod tests {
     #[test]
     fn a_difference_is_told_with_its_causes() {
         let mut state = state(15);
-        state.here = Missing { refused: 2, held: 1, not_asked: 1, ..Missing::default() };
+        state.here =
+            Missing { refused: 2, held: 1, not_asked: 1, quarantined: 3, ..Missing::default() };
         state.there = Missing { refused: 1, ..Missing::default() };
         let told = shown(Some(&state), 12, false);
         assert_eq!((&told["state"], &told["exact"]), (&json!("differs"), &json!(false)));
@@ -448,12 +453,12 @@ mod tests {
         assert_eq!(
             told["cause"],
             "content records differ: 12 here, 15 there; at least 4 missing here (1 held, 2 \
-             refused, 1 not asked) and 1 missing there (1 refused)"
+             refused, 1 not asked, 3 of them quarantined) and 1 missing there (1 refused)"
         );
         assert_eq!(
             told["missing_here"],
             json!({"total": 4, "held": 1, "refused": 2, "rejected": 0, "in_flight": 0,
-                "not_asked": 1})
+                "not_asked": 1, "quarantined": 3})
         );
         state.exact = true;
         let cause = shown(Some(&state), 12, false)["cause"].as_str().unwrap().to_owned();

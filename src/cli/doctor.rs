@@ -8,7 +8,7 @@ use super::Context;
 use super::exit::{Exit, Failure};
 use super::output::{Shown, clean, field, short_id, table};
 use crate::client::{Client, ClientError};
-use crate::doctor::{RunningNode, State, examine};
+use crate::doctor::{HeldSpace, RunningNode, State, examine};
 
 /// `ocm doctor`: exits 6 where something does not work.
 pub(super) fn run(context: &Context<'_, '_>) -> Result<Shown, Failure> {
@@ -37,13 +37,15 @@ pub(super) fn run(context: &Context<'_, '_>) -> Result<Shown, Failure> {
 fn running_node(client: &Client, status: &Json) -> Result<RunningNode, Failure> {
     let sources = status["sources"].as_array().map_or(&[][..], Vec::as_slice);
     let spaces = client.get("/v1/spaces", &[])?;
-    let named = |space: &Json| {
+    let held = |space: &Json| {
         let (id, name) = (field(space, "id"), field(space, "name"));
-        let shown = if name.is_empty() { short_id(&id) } else { clean(&name) };
-        (id, shown)
+        // Only its genesis is there, and names its owner alone.
+        let is_alone = space["policy"]["read"] == "members" && space["records"]["authority"] == 1;
+        let name = if name.is_empty() { short_id(&id) } else { clean(&name) };
+        HeldSpace { id, name, is_alone }
     };
     Ok(RunningNode {
-        spaces: spaces.items().iter().map(named).collect(),
+        spaces: spaces.items().iter().map(held).collect(),
         comparisons: read(client, "/v1/sync")?,
         quarantined: read(client, "/v1/quarantined")?,
         peers: status["peers"].as_u64().unwrap_or_default(),

@@ -191,7 +191,7 @@ impl Node {
             nonce,
             at_ms: now,
             equal_since_ms: equal
-                .then(|| before.and_then(|before| before.equal_since_ms).unwrap_or(now)),
+                .then(|| before.and_then(ParityState::equal_until_now).unwrap_or(now)),
             differs_since_ms: (!same)
                 .then(|| before.and_then(|before| before.differs_since_ms).unwrap_or(now)),
             comparable,

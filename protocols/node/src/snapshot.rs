@@ -105,10 +105,12 @@ pub struct Missing {
     pub in_flight: u64,
     /// Not asked for yet, or not offered.
     pub not_asked: u64,
+    /// Of those that were held, refused or rejected, how many were so in several tries.
+    pub quarantined: u64,
 }
 
 impl Missing {
-    /// All of them.
+    /// All of them; what is quarantined counts once.
     #[must_use]
     pub const fn total(&self) -> u64 {
         self.held + self.refused + self.rejected + self.in_flight + self.not_asked
@@ -133,7 +135,8 @@ pub struct ParityState {
     pub nonce: [u8; 32],
     /// When, in milliseconds since the Unix epoch.
     pub at_ms: u64,
-    /// Since when every comparison found both equal; `None` when the last found a difference.
+    /// Since when both are equal, as far as is known here; `None` when the last comparison found a
+    /// difference. A record that one side stored meanwhile, and the other a moment later, counts.
     pub equal_since_ms: Option<u64>,
     /// Since when it is known that the two differ; `None` while nothing is known to.
     pub differs_since_ms: Option<u64>,
@@ -157,6 +160,13 @@ pub struct ParityState {
     pub doubt: Option<String>,
     /// The last audit.
     pub audit: Option<AuditState>,
+}
+
+impl ParityState {
+    /// Since when both are equal, if nothing is known to have differed since then.
+    pub(crate) fn equal_until_now(&self) -> Option<u64> {
+        self.equal_since_ms.filter(|_| self.differs_since_ms.is_none())
+    }
 }
 
 /// A record that a peer offers, and that cannot be admitted.

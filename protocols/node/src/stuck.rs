@@ -30,6 +30,11 @@ impl Pause {
         Self { first: now, last: now, attempts: 0, due: now }
     }
 
+    /// 1 when it was tried so often that it is listed, else 0.
+    fn is_quarantined(&self) -> u64 {
+        u64::from(self.attempts >= limits::QUARANTINE_ATTEMPTS)
+    }
+
     fn failed(&mut self, now: u64) {
         let pause = limits::STUCK_MIN_MS << self.attempts.min(16);
         self.attempts = self.attempts.saturating_add(1);
@@ -291,6 +296,7 @@ impl StuckRecords {
                     _ => &mut here.rejected,
                 };
                 *count += 1;
+                here.quarantined += offered.pause.is_quarantined();
             }
         }
         let gone = |((in_space, _, of), turned): (&Which, &Turned)| {
@@ -305,6 +311,7 @@ impl StuckRecords {
                     _ => &mut there.rejected,
                 };
                 *count += 1;
+                there.quarantined += turned.pause.is_quarantined();
             }
         }
         (here, there)
@@ -323,10 +330,7 @@ impl StuckRecords {
 
     /// What was tried often enough to be listed, the latest first.
     pub(crate) fn listed(&self) -> Vec<StuckRecord> {
-        let often = self
-            .offered
-            .iter()
-            .filter(|(_, stuck)| stuck.pause.attempts >= limits::QUARANTINE_ATTEMPTS);
+        let often = self.offered.iter().filter(|(_, stuck)| stuck.pause.is_quarantined() == 1);
         let mut listed: Vec<StuckRecord> = often
             .map(|((space, id, peer), stuck)| StuckRecord {
                 space: *space,

@@ -231,6 +231,7 @@ fn what_cannot_be_admitted_is_asked_for_more_and_more_rarely_and_listed() {
         }
         let state = shown(&host, &stock.scribe, &responder);
         assert_eq!((state.here.refused, state.here.held, state.exact), (1, 1, true));
+        assert_eq!(state.here.quarantined, 2);
     }
 }
 
@@ -286,6 +287,7 @@ fn what_a_peer_turns_away_is_pushed_more_and_more_rarely() {
     assert_eq!(state.here.total(), 0);
     responder.talk(&mut host, &scribe, DAY);
     assert_eq!(responder.pushed.len(), 12 * 11);
+    assert_eq!(shown(&host, &scribe, &responder).there.quarantined, 12);
     // Something new is pushed at once, and alone.
     let fresh = scribe.start(OWNER, &[]);
     host.accept(&fresh);

@@ -88,6 +88,8 @@ pub(crate) struct Summary {
     /// Audits that were passed, and peers that were found out.
     pub(crate) audited: u64,
     pub(crate) doubted: u64,
+    /// Hostile peers that were sent away.
+    pub(crate) sent_away: u64,
     /// Milliseconds until all was equal, at most.
     pub(crate) healed_within: u64,
 }
@@ -111,6 +113,7 @@ impl Summary {
         self.kept += other.kept;
         self.audited += other.audited;
         self.doubted += other.doubted;
+        self.sent_away += other.sent_away;
         self.healed_within = self.healed_within.max(other.healed_within);
     }
 
@@ -130,6 +133,7 @@ impl Summary {
             ("a comparison kept over a crash", self.kept),
             ("an audit passed", self.audited),
             ("a peer found out", self.doubted),
+            ("a peer sent away", self.sent_away),
         ] {
             assert!(times > 0, "in no schedule was there {what}");
         }
@@ -389,6 +393,7 @@ impl World {
                     "node {at} ends the connection to honest node {to}: {reason}"
                 );
                 let link = self.links.current(at, to);
+                self.summary.sent_away += 1;
                 // Whoever is not let in any more comes back as someone else.
                 let renews = self.dice.percent(70);
                 let ends = if renews { Happening::Renew(link) } else { Happening::Dropped(link) };

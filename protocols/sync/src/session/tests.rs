@@ -464,6 +464,44 @@ fn held_and_refused_records_do_not_keep_a_session_going() {
 }
 
 #[test]
+fn what_is_on_its_way_is_counted() {
+    let (mut a, mut b) = federation(20, 200, 3, 40);
+    let (mut session, actions) = Session::start(TAG, &a).unwrap();
+    let mut actions = VecDeque::from(actions);
+    let (mut fetched, mut pushed) = (0, 0);
+    loop {
+        let next = match actions.pop_front().unwrap() {
+            Action::Send(request) => {
+                let (here, there) = session.in_flight();
+                match &request {
+                    Request::Fetch { ids, .. } => assert_eq!(here, ids.len() as u64),
+                    Request::Push { records, .. } => assert_eq!(there, records.len() as u64),
+                    _ => assert_eq!((here, there), (0, 0), "{request:?}"),
+                }
+                session.on_response(b.answer(request), &a).unwrap()
+            }
+            Action::Admit { records, .. } => {
+                let admitted = records.len() as u64;
+                assert_eq!(session.in_flight(), (admitted, 0));
+                fetched += admitted;
+                records.iter().for_each(|record| assert!(a.admit(record)));
+                session.on_admitted(Admitted { admitted, ..Admitted::default() }, &a).unwrap()
+            }
+            Action::Load { ids } => session.on_loaded(a.page(&ids), &a).unwrap(),
+            Action::Pushed { verdicts } => {
+                assert!(verdicts.iter().all(|(id, _)| b.records.contains_key(id)));
+                pushed += verdicts.len();
+                Vec::new()
+            }
+            Action::Done(_) => break,
+            other => panic!("{other:?}"),
+        };
+        actions.extend(next);
+    }
+    assert_eq!((fetched, pushed), (40, 3));
+}
+
+#[test]
 fn methods_out_of_turn_fail_the_session() {
     let (a, mut b) = federation(12, 5, 0, 5);
     let out_of_turn = |actions: Vec<Action>| {
