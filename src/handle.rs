@@ -142,7 +142,7 @@ pub struct Status {
     /// The core's part.
     pub core: Snapshot,
     /// The network's part.
-    pub network: NetworkStatus,
+    pub network: Arc<NetworkStatus>,
     /// Bytes in the queues of the event loop and of the store, by queue.
     pub queues: BTreeMap<&'static str, usize>,
 }

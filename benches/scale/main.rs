@@ -3,7 +3,7 @@
 //! ```text
 //! cargo bench --bench scale                 every row of the table, in some ten minutes
 //! cargo bench --bench scale -- transfer     some of them: transfer, empty, million, reconcile,
-//!                                           latency, writes, import
+//!                                           latency, writes, import, gossip
 //! ```
 //!
 //! Rows that speak of memory or of two nodes run in processes of their own: this program again,
@@ -15,6 +15,7 @@
 mod bare;
 mod fill;
 mod floor;
+mod gossip;
 mod http;
 mod process;
 mod reconcile;
@@ -36,5 +37,6 @@ fn main() {
     transfer::rows(&mut table);
     reconcile::rows(&mut table);
     write::rows(&mut table);
+    gossip::rows(&mut table);
     std::process::exit(i32::from(!table.print()));
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::{floor, transfer, write};
+use crate::{floor, gossip, transfer, write};
 
 /// The first argument of a process that is part of a measurement.
 pub(crate) const CHILD: &str = "child";
@@ -22,6 +22,8 @@ pub(crate) fn be(args: &[String]) {
         ["node", dir, seeds, space] => {
             write::node(Path::new(dir), seeds, Some(space.parse().unwrap()));
         }
+        ["gossip", dir, count] => gossip::nodes(Path::new(dir), count.parse().unwrap()),
+        ["gossip-bare", count] => gossip::bare(count.parse().unwrap()),
         ["floor-serve", dir] => floor::serve(Path::new(dir)),
         ["floor-receive", dir, from, count] => {
             floor::receive(Path::new(dir), from, count.parse().unwrap());

@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::peers::{self, PeersFile};
 use super::status;
 use super::verifier::{Verified, Verifier};
-use crate::handle::{Job, Numbered, Status};
+use crate::handle::{Job, NetworkStatus, Numbered, Status};
 use crate::network::{
     ChannelId, GossipId, Network, NetworkEvent, RequestId as NetworkRequest, TOPIC_PREFIX, Verdict,
 };
@@ -90,6 +90,9 @@ pub(super) struct EventLoop {
     events: u64,
     shown: Instant,
     stale: bool,
+    /// What is shown of the network, which changes seldom beside the rest.
+    network_shown: Arc<NetworkStatus>,
+    pub(super) network_stale: bool,
 }
 
 /// The loop's ends of the queues.
@@ -137,6 +140,8 @@ impl EventLoop {
             events: 0,
             shown: Instant::now(),
             stale: true,
+            network_shown: Arc::default(),
+            network_stale: true,
         })
     }
 
@@ -365,6 +370,13 @@ impl EventLoop {
     }
 
     fn network_event(&mut self, event: NetworkEvent) -> Result<(), LoopError> {
+        self.network_stale |= !matches!(
+            event,
+            NetworkEvent::Request { .. }
+                | NetworkEvent::Response { .. }
+                | NetworkEvent::RequestFailed { .. }
+                | NetworkEvent::Gossip { .. }
+        );
         match event {
             NetworkEvent::Connected { peer } => {
                 tracing::info!(%peer, "connected");
@@ -442,6 +454,11 @@ impl EventLoop {
 
     /// Makes anew what is shown of the node.
     pub(super) fn show(&mut self, always: bool) {
+        if always || self.network_stale {
+            self.network_stale = false;
+            let network = self.network.as_ref().map(status::of_network);
+            self.network_shown = Arc::new(network.unwrap_or_default());
+        }
         if always || self.stale {
             self.shown = Instant::now();
             self.stale = false;
@@ -449,11 +466,8 @@ impl EventLoop {
                 ("store", self.store.waiting() + self.backlog.len()),
                 ("api", self.jobs.len()),
             ]);
-            let status = Status {
-                core: self.node.snapshot(),
-                network: self.network.as_ref().map(status::of_network).unwrap_or_default(),
-                queues,
-            };
+            let status =
+                Status { core: self.node.snapshot(), network: self.network_shown.clone(), queues };
             status::measure(&self.metrics, &status);
             self.status.send_replace(Arc::new(status));
         }

@@ -134,7 +134,7 @@ impl Running {
         let (feed, _) = broadcast::channel(FEED);
         let (status, shown) = watch::channel(Arc::new(Status {
             core: node.snapshot(),
-            network: network.as_ref().map(super::status::of_network).unwrap_or_default(),
+            network: network.as_ref().map(super::status::of_network).unwrap_or_default().into(),
             queues: BTreeMap::new(),
         }));
         let handle = Handle::new(jobs, shown, feed.clone(), reader);

@@ -187,7 +187,7 @@ impl Loop {
     fn publish(&mut self) {
         let status = Status {
             core: self.node.snapshot(),
-            network: self.network.clone(),
+            network: Arc::new(self.network.clone()),
             queues: BTreeMap::from([("store", 0)]),
         };
         self.status.send_replace(Arc::new(status));
@@ -247,7 +247,8 @@ impl Harness {
             ..NetworkStatus::default()
         };
         let core = node.snapshot();
-        let status = Status { core, network: network.clone(), queues: BTreeMap::new() };
+        let shown = Arc::new(network.clone());
+        let status = Status { core, network: shown, queues: BTreeMap::new() };
         let (status, watch) = watch::channel(Arc::new(status));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let feed = broadcast::Sender::new(FEED);
