@@ -66,6 +66,8 @@ pub mod limits {
     pub const PREFIX_CHARS: usize = 4;
     /// How long rows wait for a peer that is serving large parts of a space.
     pub const FILLED_WITHIN: std::time::Duration = std::time::Duration::from_secs(60);
+    /// Rows below which they are not worth a second core.
+    pub const ROWS_A_CORE: usize = 32;
     /// How long records are gathered before their rows are made.
     pub const GATHERED_FOR: std::time::Duration = std::time::Duration::from_millis(100);
     /// Lists that [`super::Views::unrendered`] counts in one space.

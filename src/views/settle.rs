@@ -278,7 +278,10 @@ fn make_rows(
     memories: &[MemoryId],
 ) -> Result<Vec<Made>, ReadError> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = memories.len().div_ceil(cores).max(1);
+    let share = memories.len().div_ceil(cores).max(limits::ROWS_A_CORE);
+    if memories.len() <= share {
+        return make_some(store, place, memories);
+    }
     let made: Result<Vec<_>, ReadError> = thread::scope(|scope| {
         let parts: Vec<_> = memories
             .chunks(share)
