@@ -17,7 +17,8 @@ use super::status;
 use super::verifier::{Verified, Verifier};
 use crate::handle::{Job, NetworkStatus, Numbered, Status};
 use crate::network::{
-    ChannelId, GossipId, Network, NetworkEvent, RequestId as NetworkRequest, TOPIC_PREFIX, Verdict,
+    ChannelId, GossipId, Network, NetworkEvent, RequestFailure, RequestId as NetworkRequest,
+    TOPIC_PREFIX, Verdict,
 };
 use crate::store::writer::GROUP_BATCHES;
 use crate::store::{Ack, AckSender, Store, StoreReader, SubmitError};
@@ -254,8 +255,7 @@ impl EventLoop {
                     self.requests.insert(sent, request);
                 }
                 None => {
-                    let reason = "the network is switched off".to_owned();
-                    return self.handle(Input::RequestFailed { request, reason });
+                    return self.handle(Input::RequestFailed { request, timed_out: false });
                 }
             },
             Output::Respond { channel, bytes } => {
@@ -404,8 +404,8 @@ impl EventLoop {
                 tracing::debug!(%peer, %reason, "a request failed");
                 match self.requests.remove(&request) {
                     Some(request) => {
-                        let reason = reason.to_string();
-                        self.handle(Input::RequestFailed { request, reason })
+                        let timed_out = reason == RequestFailure::Timeout;
+                        self.handle(Input::RequestFailed { request, timed_out })
                     }
                     None => {
                         self.ping_answered(request, false);

@@ -309,6 +309,9 @@ impl Node {
     ) -> Result<(), ReadError> {
         let Some(asked) = self.asked.remove(&request) else { return Ok(()) };
         let peer = asked.peer();
+        if let Some(peer) = self.peers.get_mut(&peer) {
+            peer.unanswered = 0;
+        }
         let response = match Response::decode(bytes) {
             Ok(response) => response,
             Err(error) => {
@@ -367,10 +370,17 @@ impl Node {
         Ok(())
     }
 
-    /// A request will not be answered.
-    pub(crate) fn unanswered(&mut self, request: RequestId, _reason: &str) {
-        if let Some(asked) = self.asked.remove(&request) {
-            self.give_up(&asked);
+    /// A request will not be answered. Who lets several in a row wait for nothing loses the
+    /// connection: another one may fare better, or another peer.
+    pub(crate) fn unanswered(&mut self, request: RequestId, timed_out: bool) {
+        let Some(asked) = self.asked.remove(&request) else { return };
+        self.give_up(&asked);
+        let id = asked.peer();
+        let Some(peer) = self.peers.get_mut(&id).filter(|_| timed_out) else { return };
+        peer.unanswered += 1;
+        if peer.unanswered >= limits::UNANSWERED {
+            let reason = format!("it answered none of {} requests in a row", peer.unanswered);
+            self.out.push(Output::Disconnect { peer: id, reason: reason.into() });
         }
     }
 

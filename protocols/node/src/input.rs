@@ -52,8 +52,8 @@ pub enum Input {
     RequestFailed {
         /// Which.
         request: RequestId,
-        /// Why, for people.
-        reason: String,
+        /// Whether the peer let the time for it pass, over a connection that stands.
+        timed_out: bool,
     },
     /// A gossip message for a space.
     Gossip {

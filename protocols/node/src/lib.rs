@@ -141,6 +141,8 @@ pub mod limits {
     /// Spaces that one node replicates.
     pub const SPACES: usize = 256;
 
+    /// Requests in a row that a peer may leave unanswered until the connection ends.
+    pub const UNANSWERED: u32 = 3;
     /// Milliseconds after its last request for a range in which a peer is taken to fill a space.
     pub const SERVED_MS: u64 = 5_000;
     /// Milliseconds after a change until peers are compared.

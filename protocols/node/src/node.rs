@@ -288,7 +288,7 @@ impl Node {
             Input::Disconnected(peer) => self.disconnected(peer),
             Input::Request { peer, channel, bytes } => self.serve(peer, channel, &bytes, store)?,
             Input::Response { request, bytes } => self.answered(request, &bytes, store)?,
-            Input::RequestFailed { request, reason } => self.unanswered(request, &reason),
+            Input::RequestFailed { request, timed_out } => self.unanswered(request, timed_out),
             Input::Gossip { peer, message, space, bytes } => {
                 self.gossip(peer, message, space, &bytes, store)?;
             }

@@ -30,6 +30,8 @@ pub(crate) struct Peer {
     /// Fetches of what gossip announced, under way.
     pub(crate) hints: usize,
     /// Its pushes being verified.
+    /// Requests in a row that it did not answer in time.
+    pub(crate) unanswered: u32,
     pub(crate) pushes: usize,
     /// The spaces that it denied after they were shared, until one is compared.
     denied: BTreeMap<SpaceId, Denied>,
@@ -119,6 +121,7 @@ impl Peer {
             presented: BTreeSet::new(),
             in_vain: BTreeMap::new(),
             hints: 0,
+            unanswered: 0,
             pushes: 0,
             denied: BTreeMap::new(),
             tags: BTreeMap::new(),

@@ -254,7 +254,7 @@ fn a_proof_that_was_lost_or_came_too_soon_is_presented_again() {
             new.give(
                 now,
                 match lost {
-                    0 => Input::RequestFailed { request, reason: "timeout".into() },
+                    0 => Input::RequestFailed { request, timed_out: true },
                     _ => Input::Response { request, bytes: unknown },
                 },
             );
@@ -358,6 +358,43 @@ fn what_one_peer_is_serving_is_not_taken_from_another() {
     talk(&mut other, &mut empty, &mut now, 20_000);
     assert!(other.pushed > 0, "it tries");
     assert_eq!(empty.jobs.len(), jobs, "nothing that it pushed was taken");
+}
+
+#[test]
+fn a_peer_that_answers_nothing_loses_the_connection_after_the_third_request() {
+    let (mut full, mut stalled) = (Rig::new(1), Rig::new(2));
+    full.create(Access::Open);
+    let mut now = NOW;
+    connect(&mut full, &mut stalled, now);
+    let fail = |rig: &mut Rig, now: u64, timed_out: bool| {
+        let (_, request, _) = rig.sent.pop().unwrap();
+        rig.node.handle(Input::RequestFailed { request, timed_out }, now, &rig.disk).unwrap()
+    };
+    let ends = |outputs: &[Output]| {
+        outputs.iter().any(|output| matches!(output, Output::Disconnect { .. }))
+    };
+    let next = |rig: &mut Rig, now: &mut u64| {
+        rig.sent.clear();
+        while rig.sent.is_empty() {
+            *now += 1000;
+            rig.give(*now, Input::Tick);
+        }
+    };
+    // What never went out is no fault of the peer's, and an answer makes up for what went before.
+    for _ in 0..5 {
+        next(&mut full, &mut now);
+        assert!(!ends(&fail(&mut full, now, false)));
+    }
+    for _ in 0..2 {
+        next(&mut full, &mut now);
+        assert!(!ends(&fail(&mut full, now, true)));
+    }
+    talk(&mut full, &mut stalled, &mut now, 10_000);
+    for count in 1..=3 {
+        now += 700_000;
+        next(&mut full, &mut now);
+        assert_eq!(ends(&fail(&mut full, now, true)), count == 3, "{count}");
+    }
 }
 
 #[test]

@@ -207,7 +207,7 @@ fn what_changes_meanwhile_decides_nothing() {
     scene.state(scene.ours());
     let (request, _) = scene.begins(2 * limits::AUDIT_AFTER_MS).unwrap();
     // No answer decides nothing either, and it is tried again.
-    scene.host.tell(Input::RequestFailed { request, reason: "timeout".into() });
+    scene.host.tell(Input::RequestFailed { request, timed_out: true });
     assert_eq!(scene.shown().audit, None);
     assert!(scene.begins(2 * limits::AUDIT_RETRY_MS).is_some());
 }

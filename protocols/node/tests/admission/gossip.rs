@@ -93,8 +93,7 @@ fn every_verdict_has_its_word_in_gossip() {
         // What was asked fails, so that the limit on requests under way is not met here.
         for out in out {
             if let ocm_node::Output::Send { request, .. } = out {
-                let reason = "gone".into();
-                host.tell(ocm_node::Input::RequestFailed { request, reason });
+                host.tell(ocm_node::Input::RequestFailed { request, timed_out: false });
             }
         }
     }

@@ -62,7 +62,7 @@ fn scene() -> (Host, Peer, SpaceId) {
     // Nothing came back.
     for out in out {
         if let Output::Send { request, .. } = out {
-            host.tell(Input::RequestFailed { request, reason: "timeout".into() });
+            host.tell(Input::RequestFailed { request, timed_out: true });
         }
     }
     (host, peer, scribe.space)

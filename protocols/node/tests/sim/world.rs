@@ -300,8 +300,7 @@ impl World {
             }
             Happening::TimedOut { at, life, request } => {
                 if self.sites[at].life == life && self.sites[at].asked.remove(&request).is_some() {
-                    let reason = "timeout".to_owned();
-                    self.input(at, Input::RequestFailed { request, reason });
+                    self.input(at, Input::RequestFailed { request, timed_out: true });
                 }
             }
             Happening::Gossip { link, space, bytes } => self.take_gossip(link, space, bytes),
@@ -388,11 +387,15 @@ impl World {
             Output::Disconnect { peer, reason } => {
                 tell!(self, "{at} ends the connection to {}: {reason}", self.peers[&peer]);
                 let to = self.peers[&peer];
+                let link = self.links.current(at, to);
+                if reason.starts_with("it answered none of") {
+                    // Whoever is honest may not have got them.
+                    return self.plan_in(0, Happening::Dropped(link));
+                }
                 assert!(
                     to >= self.plan.nodes,
                     "node {at} ends the connection to honest node {to}: {reason}"
                 );
-                let link = self.links.current(at, to);
                 self.summary.sent_away += 1;
                 // Whoever is not let in any more comes back as someone else.
                 let renews = self.dice.percent(70);
