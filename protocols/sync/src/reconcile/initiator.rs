@@ -14,6 +14,11 @@ const BATCH: usize = 256;
 /// Parts that a round asks for at least, while there is something to split: a few differences are
 /// found in few rounds, for some 3 KiB each.
 const PARTS_AT_LEAST: u64 = 64;
+/// Parts of a round up to which small ranges are split so far that the next round lists them.
+const FEW_PARTS: u64 = 512;
+/// Ids up to which a range is then small, and up to which it is listed.
+const SMALL: u64 = 256;
+const LISTED_AT_LAST: u64 = 32;
 /// Ranges of which the set has nothing, up to which they are asked for as they are. Where there are
 /// more, the small ones are listed: their ids are then fetched together.
 const GAPS: usize = 8;
@@ -240,6 +245,8 @@ struct Plan {
     is_dense: bool,
     /// Ranges of which nothing is here are so many that small ones are listed.
     lists_gaps: bool,
+    /// There is so little to split that small ranges are to end in lists.
+    is_ending: bool,
     /// By how much there are too few parts.
     stretch: u64,
 }
@@ -248,11 +255,14 @@ impl Plan {
     fn of(open: &[Open], told: usize) -> Self {
         let is_dense = open.len() * 10 >= told * 9 && open.len() > 2;
         let lists_gaps = open.iter().filter(|open| open.ours == 0).count() > GAPS;
-        let mut plan = Self { is_dense, lists_gaps, stretch: 1 };
-        let split = || open.iter().filter(|open| !plan.is_gap(open));
-        let parts: u64 = split().map(|open| plan.parts(open)).sum();
-        plan.stretch = (PARTS_AT_LEAST / parts.max(1)).max(1);
+        let mut plan = Self { is_dense, lists_gaps, is_ending: false, stretch: 1 };
+        plan.is_ending = plan.total(open) <= FEW_PARTS;
+        plan.stretch = (PARTS_AT_LEAST / plan.total(open).max(1)).max(1);
         plan
+    }
+
+    fn total(&self, open: &[Open]) -> u64 {
+        open.iter().filter(|open| !self.is_gap(open)).map(|open| self.parts(open)).sum()
     }
 
     /// Whether nothing of the range is here, and it is asked for as it is.
@@ -267,7 +277,11 @@ impl Plan {
         let gaps = 2 * ours.min(theirs) + 2;
         let differences =
             ours.abs_diff(theirs).max(if self.is_dense { 8 } else { 2 }).min(gaps.max(2));
-        let parts = (differences + differences / 2 + 1) * self.stretch;
-        if theirs <= LISTED_AT_ONCE || theirs <= parts * 2 { theirs } else { parts }
+        let (listed, least) = match self.is_ending {
+            true if theirs <= SMALL => (LISTED_AT_LAST, theirs.div_ceil(LISTED_AT_LAST)),
+            _ => (LISTED_AT_ONCE, 0),
+        };
+        let parts = (differences + differences / 4 + 2).max(least) * self.stretch;
+        if theirs <= listed || theirs <= parts * 2 { theirs } else { parts }
     }
 }

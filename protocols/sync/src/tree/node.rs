@@ -118,7 +118,7 @@ impl Node {
             }
             1 => {
                 let (children, rest) = bytes.as_chunks::<CHILD_BYTES>();
-                let children: Vec<_> = children.iter().map(Child::decode).collect::<Option<_>>()?;
+                let children: Vec<_> = children.iter().map(Child::decode).collect();
                 let sound = rest.is_empty()
                     && !children.is_empty()
                     && children.is_sorted_by(|a, b| a.low < b.low);
@@ -130,14 +130,13 @@ impl Node {
 }
 
 impl Child {
-    fn decode(bytes: &[u8; CHILD_BYTES]) -> Option<Self> {
-        let (low, rest) = bytes.split_first_chunk::<ID_BYTES>()?;
-        let (count, rest) = rest.split_first_chunk::<8>()?;
-        let (sum, node) = rest.split_first_chunk::<40>()?;
-        Some(Self {
-            low: RecordId::from_bytes(*low),
-            sum: Sum { count: u64::from_be_bytes(*count), sum: *sum },
-            node: u64::from_be_bytes(*node.first_chunk()?),
-        })
+    fn decode(bytes: &[u8; CHILD_BYTES]) -> Self {
+        let (mut low, mut count, mut sum, mut node) = ([0; ID_BYTES], [0; 8], [0; 40], [0; 8]);
+        low.copy_from_slice(&bytes[..40]);
+        count.copy_from_slice(&bytes[40..48]);
+        sum.copy_from_slice(&bytes[48..88]);
+        node.copy_from_slice(&bytes[88..]);
+        let sum = Sum { count: u64::from_be_bytes(count), sum };
+        Self { low: RecordId::from_bytes(low), sum, node: u64::from_be_bytes(node) }
     }
 }
