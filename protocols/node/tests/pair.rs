@@ -590,8 +590,11 @@ fn both_sides_learn_that_they_are_equal_when_one_caught_up_meanwhile() {
     let (_, bytes) = a.answered.pop().unwrap();
     b.give(now, Input::Response { request, bytes });
     assert!(equal(&b) && !equal(&a), "b has heard, a has not");
+    let differs = |rig: &Rig| rig.node.snapshot().spaces[0].differs_since_ms;
+    assert_eq!((differs(&a), differs(&b)), (Some(NOW), None), "since the grant was written");
     talk(&mut a, &mut b, &mut now, 1500);
     assert!(equal(&a) && equal(&b), "and a hears it soon");
+    assert_eq!((differs(&a), differs(&b)), (None, None));
 }
 
 #[test]
