@@ -221,14 +221,26 @@ impl Node {
         Ok(begun)
     }
 
-    /// Lets everyone who shares a space compare soon, because it changed here.
+    /// Compares soon with everyone who shares a space, because it changed here. With whom a
+    /// comparison is about to come anyway, nothing changes.
     pub(crate) fn compare_soon(&mut self, space: SpaceId) {
+        let turns = self.probes_take(space) / limits::PROBE_AFTER_MS;
+        let soon = self.now + turns * limits::PROBE_AFTER_MS / 4 * 5;
         for peer in self.peers.values_mut() {
-            if let Some(shared) = peer.shared.get_mut(&space) {
-                let at = self.now + random::jitter(&mut self.rng, limits::PROBE_AFTER_MS);
-                shared.due = shared.due.min(at);
+            if let Some(shared) = peer.shared.get_mut(&space).filter(|shared| shared.due > soon) {
+                let turn = 1 + self.rng.next_u64() % turns;
+                let pause = random::jitter(&mut self.rng, limits::PROBE_AFTER_MS * turn);
+                shared.due = self.now + pause;
             }
         }
+    }
+
+    /// Milliseconds in which everyone who shares a space is compared with after a change: a few at
+    /// a time, so that many peers are not all asked at once, again and again.
+    pub(crate) fn probes_take(&self, space: SpaceId) -> u64 {
+        let share = |peer: &&Peer| peer.shared.contains_key(&space);
+        let peers = self.peers.values().filter(share).count();
+        limits::PROBE_AFTER_MS * peers.div_ceil(limits::PROBES_AT_ONCE).max(1) as u64
     }
 
     /// Asks the peer that announced or sent a record for what is missing.

@@ -145,6 +145,9 @@ pub mod limits {
     pub const UNANSWERED: u32 = 3;
     /// Milliseconds after its last request for a range in which a peer is taken to fill a space.
     pub const SERVED_MS: u64 = 5_000;
+    /// Peers of a space that are compared with in one [`PROBE_AFTER_MS`] after a change, about: with
+    /// more, the last wait longer.
+    pub const PROBES_AT_ONCE: usize = 4;
     /// Milliseconds after a change until peers are compared.
     pub const PROBE_AFTER_MS: u64 = 500;
     /// Milliseconds until the next comparison after one that found a difference.

@@ -152,7 +152,7 @@ impl Node {
         let ours = held.parity();
         let comparison = compare(&ours, &theirs);
         let longest = self.settings.compare_every_ms;
-        let jitter = |rng: &mut _, pause| now + random::jitter(rng, pause);
+        let retell = self.probes_take(space);
         let Some(peer) = self.peers.get_mut(&id) else { return false };
         let (nonce, Some(known)) = (peer.nonce, &peer.known) else { return false };
         let (did, comparable) = (known.did, known.kinds == EFFECTIVE_KINDS);
@@ -166,8 +166,8 @@ impl Node {
         if shared.run.is_idle() || equal {
             // Until the peer has heard what we store now, it cannot know that it is equal.
             let heard = shared.told == Some(ours);
-            let pause = if heard { shared.interval.min(longest) } else { limits::PROBE_AFTER_MS };
-            shared.due = jitter(&mut self.rng, pause);
+            let pause = if heard { shared.interval.min(longest) } else { retell };
+            shared.due = now + random::jitter(&mut self.rng, pause);
         }
         shared.audit.equal = same;
         let before = peer.before;

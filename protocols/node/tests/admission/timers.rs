@@ -102,6 +102,60 @@ fn a_change_here_is_compared_within_a_second_however_long_the_pause() {
 }
 
 #[test]
+fn many_peers_are_compared_with_a_few_at_a_time() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let (mut host, first, space) = scene();
+    let mut peers = vec![first];
+    for n in 0..39 {
+        let peer = Peer::connect(&mut host, n + 20);
+        let tags = vec![peer.tag(space)];
+        let (channel, bytes) = (host.number(), Request::Spaces { tags }.encode().unwrap());
+        for out in host.tell(Input::Request { peer: peer.id, channel, bytes }) {
+            if let Output::Send { request, .. } = out {
+                host.tell(Input::RequestFailed { request, timed_out: false });
+            }
+        }
+        peers.push(peer);
+    }
+    // Ticks for so long, answers everyone, and tells who was asked when.
+    let live = |host: &mut Host, millis: u64, changes: &mut dyn FnMut(&mut Host)| {
+        let begun = host.now;
+        let mut asked = Vec::new();
+        while host.now < begun + millis {
+            host.now += 50;
+            let mut open = host.tell(Input::Tick);
+            while let Some(out) = open.pop() {
+                let Output::Send { peer: to, request, bytes } = out else { continue };
+                let peer = peers.iter().find(|peer| peer.id == to).unwrap();
+                let answer = match Request::decode(&bytes).unwrap() {
+                    Request::Parity { .. } => {
+                        asked.push((host.now - begun, to));
+                        let statement = peer.statement(space, host.space(space).parity);
+                        Response::Parity { statement }
+                    }
+                    Request::Reconcile { .. } => Response::Reconcile { message: vec![0xe1].into() },
+                    Request::Range { .. } => Response::Range { records: vec![], next: None },
+                    _ => Response::Busy,
+                };
+                let bytes = answer.encode().unwrap();
+                open.extend(host.tell(Input::Response { request, bytes }));
+            }
+            changes(host);
+        }
+        asked
+    };
+    live(&mut host, 600_000, &mut |_| {});
+    let asked = live(&mut host, 10_000, &mut |host| host.accept(&scribe.start(OWNER, &[])));
+    let first_probe: std::collections::BTreeMap<_, _> =
+        asked.iter().rev().map(|(at, peer)| (*peer, *at)).collect();
+    let asked = asked.len();
+    assert_eq!(first_probe.len(), 40, "everyone is asked");
+    assert!(first_probe.values().min() < Some(&2000), "{:?}", first_probe.values());
+    // Each says what is stored at its begin and at its end.
+    assert!(asked <= 2 * 40 * 4, "{asked} statements in ten seconds");
+}
+
+#[test]
 fn a_hint_that_cannot_be_followed_leads_to_a_comparison() {
     let mut scribe = Scribe::new(READ_OPEN);
     let (mut host, peer, space) = scene();
