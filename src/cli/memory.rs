@@ -117,7 +117,7 @@ pub(super) struct Filters {
     /// Of this type
     #[arg(long, value_name = "TYPE")]
     r#type: Option<String>,
-    /// With this tag
+    /// With this tag, among the first 32 of a memory
     #[arg(long)]
     tag: Option<String>,
     /// By this author
@@ -227,11 +227,11 @@ impl Filters {
 fn count(filters: Filters, client: &Client, context: &Context<'_, '_>) -> Result<Shown, Failure> {
     let answer = client.get("/v1/memories/count", &filters.query(context)?)?;
     let count = answer.json()["count"].as_u64().unwrap_or(0);
-    let shown = Shown::answer(&answer, format!("{count}"));
     let shown = if answer.json()["complete"] == false {
+        let shown = Shown::answer(&answer, format!("at least {count}"));
         shown.note("there are more: narrow the count with --since and --until")
     } else {
-        shown
+        Shown::answer(&answer, format!("{count}"))
     };
     Ok(note_unrendered(shown, answer.json()))
 }

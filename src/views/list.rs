@@ -9,7 +9,7 @@ use ocm_record::{Did, MemoryId, RecordId, SpaceId, Time};
 use serde_json::json;
 
 use super::find::{number_of, spaces};
-use super::term::{Area, Wanted};
+use super::term::{Area, Wanted, fold};
 use super::walk::Walk;
 use super::{MemoryPlace, Row, ViewError, Views, limits};
 
@@ -23,7 +23,7 @@ pub struct Filter {
     pub space: Option<SpaceId>,
     /// Its content's `type`.
     pub kind: Option<String>,
-    /// One of its tags.
+    /// One of its tags, of which a list knows the first 32.
     pub tag: Option<String>,
     /// Who began it.
     pub author: Option<Did>,
@@ -72,7 +72,8 @@ impl Views {
     /// When the space is not held here, or the store fails.
     pub async fn list(&self, filter: Filter) -> Result<Page, ViewError> {
         let unrendered = self.settle_for(filter.space, limits::LIST_WAIT).await?;
-        let page = self.off_thread(move |store| list(store, &Cut::of(filter))).await?;
+        let page =
+            self.off_thread(move |store| list(store, &Cut::of(filter), limits::PAGE_LOOKS)).await?;
         Ok(Page { unrendered, ..page })
     }
 }
@@ -119,7 +120,7 @@ impl Cut {
         let cut = Summary::of(&json!({ "type": filter.kind, "tags": [filter.tag] }));
         filter.kind = cut.kind;
         filter.tag = cut.tags.into_iter().next();
-        filter.text = filter.text.map(|text| text.to_lowercase());
+        filter.text = filter.text.map(|text| fold(&text));
         let wanted = Wanted::of(&filter);
         Self { filter, wanted }
     }
@@ -128,7 +129,7 @@ impl Cut {
         let Self { filter, .. } = self;
         let summary = &row.summary;
         let begins = |value: &Option<String>, text: &str| {
-            value.as_ref().is_some_and(|value| value.to_lowercase().starts_with(text))
+            value.as_ref().is_some_and(|value| fold(value).starts_with(text))
         };
         filter.kind.as_ref().is_none_or(|kind| summary.kind.as_ref() == Some(kind))
             && filter.tag.as_ref().is_none_or(|tag| summary.tags.contains(tag))
@@ -147,6 +148,8 @@ struct Rows<'a> {
     space: SpaceId,
     number: SpaceNumber,
     walk: Walk<'a>,
+    /// Looks that are left to it on this page.
+    looks: usize,
     /// Where the stretch lies that is being read, down to `from`.
     from: Key,
     to: Key,
@@ -154,20 +157,18 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn begin(space: SpaceId, number: SpaceNumber, cut: &'a Cut) -> Self {
-        let (walk, nothing) = (Walk::begin(number, cut), Key::new);
-        Self { space, number, walk, from: nothing(), to: nothing(), ready: VecDeque::new() }
+    fn begin(space: SpaceId, number: SpaceNumber, cut: &'a Cut, looks: usize) -> Self {
+        let (walk, from, to) = (Walk::begin(number, cut), Key::new(), Key::new());
+        Self { space, number, walk, looks, from, to, ready: VecDeque::new() }
     }
 
-    /// The newest memory that is left; `None` when there is none, or nothing is left of `looks`.
-    fn newest(
-        &mut self,
-        store: &dyn Reader,
-        looks: &mut usize,
-    ) -> Result<Option<MemoryId>, ReadError> {
+    /// The newest memory that is left; `None` when there is none, or no look is left.
+    fn newest(&mut self, store: &dyn Reader) -> Result<Option<MemoryId>, ReadError> {
         while self.ready.is_empty() {
             if self.from >= self.to {
-                let Some(stretch) = self.walk.next(store, looks)? else { return Ok(None) };
+                let Some(stretch) = self.walk.next(store, &mut self.looks)? else {
+                    return Ok(None);
+                };
                 (self.from, self.to) = (stretch.from, stretch.to);
             }
             let rows = store.scan_back(&self.from, &self.to, CHUNK)?;
@@ -178,6 +179,11 @@ impl<'a> Rows<'a> {
         Ok(self.ready.front().map(|(memory, _)| *memory))
     }
 
+    /// Everything from this id on has been looked at, and nothing more is on this page.
+    fn stopped_at(&self) -> Option<MemoryId> {
+        self.walk.passed().filter(|_| self.ready.is_empty())
+    }
+
     /// Everything from this id on has been looked at; `None` when all has.
     fn looked_from(&self) -> Option<MemoryId> {
         let ready = self.ready.front().map(|(memory, _)| MemoryId(memory.0.successor()));
@@ -185,33 +191,38 @@ impl<'a> Rows<'a> {
     }
 }
 
-pub(super) fn list(store: &dyn Reader, cut: &Cut) -> Result<Page, ViewError> {
+/// A page that takes so many looks at most, or one at each space.
+pub(super) fn list(store: &dyn Reader, cut: &Cut, looks: usize) -> Result<Page, ViewError> {
     let filter = &cut.filter;
     let held = match filter.space {
         Some(space) => vec![(space, number_of(store, space)?)],
         None => spaces(store)?,
     };
+    // Each space has its share: one in which nothing is found keeps no other from being listed.
+    let looks = (looks / held.len().max(1)).max(1);
     let mut open: Vec<Rows<'_>> =
-        held.into_iter().map(|(space, number)| Rows::begin(space, number, cut)).collect();
+        held.into_iter().map(|(space, number)| Rows::begin(space, number, cut, looks)).collect();
     let limit = filter.limit.clamp(1, limits::PAGE);
-    let mut looks = limits::PAGE_LOOKS;
     let mut page = Page::default();
     let mut last = None;
     loop {
         let mut newest: Option<(MemoryId, usize)> = None;
         for (at, rows) in open.iter_mut().enumerate() {
-            newest = newest.max(rows.newest(store, &mut looks)?.map(|memory| (memory, at)));
+            newest = newest.max(rows.newest(store)?.map(|memory| (memory, at)));
         }
-        if page.items.len() == limit || looks == 0 {
+        let is_full = page.items.len() == limit;
+        // Newer ones may follow in a space that is out of looks.
+        let stopped = open.iter().filter_map(Rows::stopped_at).max();
+        let next = newest.filter(|(memory, _)| stopped.is_none_or(|at| *memory >= at));
+        let Some((memory, at)) = next.filter(|_| !is_full) else {
             let left = open.iter().filter_map(Rows::looked_from).max();
             // A full page goes on after its last memory, another where it had to stop.
-            page.next = left.map(|left| last.filter(|_| looks > 0).unwrap_or(left));
+            page.next = left.map(|left| last.filter(|_| is_full).unwrap_or(left));
             return Ok(page);
-        }
-        let Some((memory, at)) = newest else { return Ok(page) };
+        };
         let rows = &mut open[at];
         let Some((_, bytes)) = rows.ready.pop_front() else { return Ok(page) };
-        looks -= 1;
+        rows.looks = rows.looks.saturating_sub(1);
         last = Some(memory);
         let place = MemoryPlace { space: rows.space, number: rows.number, memory };
         if let Some(row) = read_row(store, &place, &bytes)?.filter(|row| cut.takes(row)) {

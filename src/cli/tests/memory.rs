@@ -179,7 +179,7 @@ fn a_count_says_when_it_is_none_of_all() {
     let ran = Person::new().ask(&server, &args);
     assert_eq!((ran.out.as_str(), ran.errors.as_str()), ("40\n", ""));
     let ran = Person::new().ask(&server, &args);
-    assert_eq!(ran.out, "40\n");
+    assert_eq!(ran.out, "at least 40\n");
     assert_eq!(ran.errors, "there are more: narrow the count with --since and --until\n");
     assert_eq!(server.requests()[0].query, "bbox=-1.5%2C2%2C3%2C4");
 }
