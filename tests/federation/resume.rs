@@ -1,7 +1,7 @@
 //! A node that is killed while it receives a large space goes on where it was.
 //!
-//! 50,000 records by default; `OCM_RESUME_RECORDS=1000000 cargo test --release --test federation
-//! resume` takes a million.
+//! 50,000 records by default; `OCM_RESUME_RECORDS=1000000 cargo test --test federation resume` takes
+//! a million, in some five minutes.
 
 use std::time::{Duration, Instant};
 
