@@ -348,11 +348,34 @@ fn check_space(node: &RunningNode, space: &HeldSpace, now: Timestamp) -> Vec<Fin
         }
     }
     if findings.is_empty() {
-        let equal = rows().filter(|row| row.connected && row.state == "equal").count();
+        let connected =
+            |state: &str| rows().filter(|row| row.connected && row.state == state).count();
         let peers =
-            if equal == 1 { "1 connected peer".into() } else { format!("{equal} connected peers") };
-        let text = format!("space {name} is equal with {peers}");
-        findings.push(Finding::ok("parity", text));
+            |n| if n == 1 { "1 connected peer".into() } else { format!("{n} connected peers") };
+        let away = rows().find(|row| row.state == "differs");
+        findings.push(match (connected("equal"), connected("changed since"), away) {
+            (0, 0, Some(row)) => {
+                let cause = row.cause.as_deref().unwrap_or("the two differ");
+                let text = format!(
+                    "space {name}: no connected peer was compared; peer {}, which is away, \
+                     differed: {cause}",
+                    row.peer_id
+                );
+                Finding::warning("parity", text, remedy)
+            }
+            (0, 0, None) => {
+                Finding::ok("parity", format!("space {name}: no connected peer was compared"))
+            }
+            (0, changed, _) => {
+                let peers = peers(changed);
+                let text =
+                    format!("space {name} has changed since the last comparison with {peers}");
+                Finding::ok("parity", text)
+            }
+            (equal, _, _) => {
+                Finding::ok("parity", format!("space {name} is equal with {}", peers(equal)))
+            }
+        });
     }
     findings
 }
@@ -427,6 +450,13 @@ fn check_comparison(node: &RunningNode, row: &Comparison, name: &str) -> Vec<Fin
             records(stuck)
         );
         findings.push(warn(text, "see `ocm sync quarantined`, and ask who runs that peer"));
+    }
+    if findings.is_empty() && row.connected && row.state == "differs" {
+        let cause = row.cause.as_deref().unwrap_or("the two differ");
+        findings.push(warn(
+            format!("{peer}, space {name}: {cause}"),
+            "run `ocm sync status --wait-equal 60`; if it lasts, run `ocm doctor` there too",
+        ));
     }
     findings
 }
@@ -576,6 +606,42 @@ mod tests {
         let findings = parity(vec![row("equal"), row("changed since")], Vec::new());
         assert_eq!(findings.len(), 1);
         found(&findings, "parity", State::Ok, "space camp is equal with 1 connected peer");
+    }
+
+    #[test]
+    fn a_difference_is_never_fine_whatever_it_consists_of() {
+        let mut differs = row("differs");
+        differs.cause = Some("missing bodies differ: 0 here, 2 there".into());
+        for missing in [None, Some(Missing { total: 7, ..Missing::default() })] {
+            (differs.missing_here, differs.missing_there) = (missing, missing);
+            let findings = parity(vec![row("equal"), differs.clone()], Vec::new());
+            assert_eq!(findings.len(), 1);
+            let text = "peer 12D3KooWX, space camp: missing bodies differ: 0 here, 2 there";
+            found(&findings, "parity", State::Warning, text);
+        }
+        differs.connected = false;
+        let findings = parity(vec![differs.clone()], Vec::new());
+        assert_eq!(findings.len(), 1);
+        found(&findings, "parity", State::Warning, "12D3KooWX, which is away, differed: missing b");
+        // Where others are equal, who is away will be.
+        let findings = parity(vec![differs, row("equal")], Vec::new());
+        assert_eq!(findings.len(), 1);
+        found(&findings, "parity", State::Ok, "is equal with 1 connected peer");
+    }
+
+    #[test]
+    fn equal_is_said_only_of_who_is_connected_and_was_compared_with_what_is_stored() {
+        let away = Comparison { connected: false, ..row("equal") };
+        let findings = parity(vec![away.clone()], Vec::new());
+        assert_eq!(findings.len(), 1);
+        found(&findings, "parity", State::Ok, "camp: no connected peer was compared");
+        let fresh = Comparison { at: None, ..row("not compared") };
+        let findings = parity(vec![away.clone(), fresh], Vec::new());
+        found(&findings, "parity", State::Ok, "camp: no connected peer was compared");
+        let findings = parity(vec![away, row("changed since")], Vec::new());
+        assert_eq!(findings.len(), 1);
+        let text = "camp has changed since the last comparison with 1 connected peer";
+        found(&findings, "parity", State::Ok, text);
     }
 
     #[test]
