@@ -168,7 +168,11 @@ fn rows(answer: &Answer) -> String {
     };
     let rows = answer.items().iter().map(|row| {
         let name = field(row, "name");
-        let equal_since = &row["equal_since"];
+        let since = match row["state"].as_str() {
+            Some("equal") => &row["equal_since"],
+            Some("differs") => &row["differs_since"],
+            _ => &row["at"],
+        };
         [
             if name.is_empty() { short_id(&field(row, "space")) } else { name },
             short_end(&field(row, "peer_id")),
@@ -179,7 +183,7 @@ fn rows(answer: &Answer) -> String {
             },
             stored(&row["ours"]),
             stored(&row["theirs"]),
-            time(if equal_since.is_null() { &row["at"] } else { equal_since }),
+            time(if since.is_null() { &row["at"] } else { since }),
             field(row, "cause"),
         ]
     });

@@ -35,6 +35,24 @@ fn parity_is_a_table_and_a_difference_exits_with_6() {
 }
 
 #[test]
+fn since_is_when_the_state_began_where_that_is_known() {
+    let at = "2026-01-31T09:30:01Z";
+    let shown = |state: &str| {
+        let mut list = list(state, at);
+        let row = &mut list["items"][0];
+        row["equal_since"] = json!((state == "equal").then_some("2026-01-31T07:00:00Z"));
+        row["differs_since"] = json!((state != "equal").then_some("2026-01-31T08:00:00Z"));
+        once("GET /v1/sync", Reply::json(200, list), &["sync", "status"]).out
+    };
+    for (state, since) in
+        [("equal", "07:00:00Z"), ("differs", "08:00:00Z"), ("changed since", "09:30:01Z")]
+    {
+        let shown = shown(state);
+        assert!(shown.contains(&format!("  2026-01-31 {since}")), "{state}: {shown}");
+    }
+}
+
+#[test]
 fn who_is_away_is_shown_and_neither_waited_for_nor_wrong() {
     let at = "2026-01-31T09:30:01Z";
     let away = |state: &str| {
