@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use data_encoding::HEXLOWER;
 use ocm_discovery::PeerId;
-use ocm_node::{Command, Missing, ParityState, PeerSnapshot, Reply, StuckRecord};
+use ocm_node::{Command, Missing, ParityState, PeerSnapshot, Reply, StuckList, StuckRecord};
 use ocm_record::{Did, RecordId, Set, SpaceId};
 use ocm_sync::{Comparison, Parity, SetDigest};
 use serde::{Deserialize, Serialize};
@@ -280,17 +280,37 @@ impl From<&StuckRecord> for Quarantined {
     }
 }
 
+/// The latest of each space, latest first, and how many there are in all.
+#[derive(Serialize)]
+pub(super) struct QuarantinedList {
+    #[serde(flatten)]
+    list: List<Quarantined>,
+    total: usize,
+}
+
+impl QuarantinedList {
+    fn new(stuck: &BTreeMap<SpaceId, StuckList>, only: Option<SpaceId>) -> Self {
+        let lists =
+            || stuck.iter().filter(move |(space, _)| only.is_none_or(|only| only == **space));
+        let mut latest: Vec<&StuckRecord> = lists().flat_map(|(_, of)| &of.latest).collect();
+        latest.sort_by_key(|stuck| std::cmp::Reverse(stuck.last_ms));
+        Self {
+            list: latest.into_iter().map(Quarantined::from).collect(),
+            total: lists().map(|(_, of)| of.total).sum(),
+        }
+    }
+}
+
 pub(super) async fn quarantined(
     State(api): State<Api>,
     Parameters(InSpace { space }): Parameters<InSpace>,
-) -> Result<Json<List<Quarantined>>, Problem> {
+) -> Result<Json<QuarantinedList>, Problem> {
     let only = match space {
         Some(space) => Some(api.0.views.resolve_space(&space).await?),
         None => None,
     };
     let status = api.0.handle.status();
-    let stuck = status.core.stuck.iter().filter(|stuck| only.is_none_or(|o| o == stuck.space));
-    Ok(Json(stuck.map(Quarantined::from).collect()))
+    Ok(Json(QuarantinedList::new(&status.core.stuck, only)))
 }
 
 pub(super) async fn of_space(
@@ -439,6 +459,42 @@ mod tests {
         assert_eq!(doubted["audit"], json!({"at": "1970-01-01T00:00:03.000Z", "passed": false}));
         (state.doubt, state.comparable) = (None, false);
         assert_eq!(says(&state), "not comparable");
+    }
+
+    #[test]
+    fn what_is_quarantined_is_listed_by_space_with_how_many_there_are() {
+        let space = |n| SpaceId(RecordId::from_bytes([n; 40]));
+        let stuck = |n: u8, last_ms: u64| StuckRecord {
+            space: space(n),
+            id: RecordId::from_bytes([last_ms as u8; 40]),
+            set: Set::Content,
+            peer: peer(),
+            verdict: "refuse",
+            reason: "not_permitted",
+            text: "refused: no right".into(),
+            first_ms: 1,
+            last_ms,
+            attempts: 3,
+            next_ms: last_ms + 60_000,
+        };
+        let lists = BTreeMap::from([
+            (space(1), StuckList { total: 300, latest: vec![stuck(1, 9), stuck(1, 7)] }),
+            (space(2), StuckList { total: 1, latest: vec![stuck(2, 8)] }),
+        ]);
+        let told = |only| serde_json::to_value(QuarantinedList::new(&lists, only)).unwrap();
+        let times = |told: &Value| -> Vec<String> {
+            let items = told["items"].as_array().unwrap();
+            items.iter().map(|item| item["last"].as_str().unwrap()[20..23].to_owned()).collect()
+        };
+        let all = told(None);
+        assert_eq!(all["total"], 301);
+        assert_eq!(times(&all), ["009", "008", "007"]);
+        let one = told(Some(space(2)));
+        assert_eq!(one["total"], 1);
+        assert_eq!(times(&one), ["008"]);
+        assert_eq!(one["items"][0]["space"], space(2).to_string());
+        let none = told(Some(space(3)));
+        assert_eq!(none, json!({"items": [], "next": null, "total": 0}));
     }
 
     #[test]

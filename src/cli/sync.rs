@@ -57,8 +57,15 @@ pub(super) fn run(command: Sync, context: &mut Context<'_, '_>) -> Result<Shown,
         Sync::Quarantined { space } => {
             let answer = client.get("/v1/quarantined", &of_space(space.as_deref()))?;
             let shown = Shown::answer(&answer, quarantined(&answer));
-            let none = answer.items().is_empty();
-            Ok(if none { shown.note("no record waits in vain") } else { shown })
+            let listed = answer.items().len() as u64;
+            let total = answer.json()["total"].as_u64().unwrap_or(listed);
+            Ok(match total.saturating_sub(listed) {
+                0 if listed == 0 => shown.note("no record waits in vain"),
+                0 => shown,
+                more => {
+                    shown.note(format!("… and {more} more; of each space the latest are shown"))
+                }
+            })
         }
         Sync::Status { space, wait_equal: None } => {
             let answer = parities(&client, space.as_deref())?;

@@ -56,7 +56,7 @@ pub use origin::Origin;
 pub use output::{CommandError, Event, GossipVerdict, Output, Reply};
 pub use snapshot::{
     AuditState, Missing, ParityState, PeerSnapshot, RefusalEntry, Sharing, Snapshot, SpaceSnapshot,
-    StuckRecord,
+    StuckList, StuckRecord,
 };
 pub use verdict::{Hold, Refuse, Reject, Verdict};
 
@@ -112,7 +112,7 @@ pub mod limits {
     pub const STUCK_MAX_MS: u64 = 24 * 60 * 60 * 1000;
     /// Tries after which such a record is listed with its cause.
     pub const QUARANTINE_ATTEMPTS: u32 = 3;
-    /// Records that are listed so.
+    /// Records of one space that are listed so.
     pub const LISTED_STUCK: usize = 256;
     /// Comparisons that are kept, in all spaces: some 700 bytes each, in memory and in the store.
     pub const PARITIES: usize = 1024;

@@ -28,8 +28,9 @@ pub struct Snapshot {
     pub parities: BTreeMap<(SpaceId, PeerId), ParityState>,
     /// Records that wait for what they build on, and their bytes.
     pub held: (usize, usize),
-    /// Records that peers offer and that were not admitted in several tries, latest first.
-    pub stuck: Vec<StuckRecord>,
+    /// Records that peers offer and that were not admitted in several tries, of each space that has
+    /// such.
+    pub stuck: BTreeMap<SpaceId, StuckList>,
     /// The last refusals and rejections, oldest first.
     pub refused: Vec<RefusalEntry>,
     /// Admissions so far, by verdict and reason.
@@ -167,6 +168,15 @@ impl ParityState {
     pub(crate) fn equal_until_now(&self) -> Option<u64> {
         self.equal_since_ms.filter(|_| self.differs_since_ms.is_none())
     }
+}
+
+/// The records of a space that peers offer and that were not admitted in several tries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StuckList {
+    /// All of them: a record counts once for each peer that offers it.
+    pub total: usize,
+    /// Those tried last, latest first: [`LISTED_STUCK`](crate::limits::LISTED_STUCK) at most.
+    pub latest: Vec<StuckRecord>,
 }
 
 /// A record that a peer offers, and that cannot be admitted.

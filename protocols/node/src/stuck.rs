@@ -9,7 +9,7 @@ use ocm_sync::PushVerdict;
 
 use crate::limits;
 use crate::peer::RunNumber;
-use crate::snapshot::{Missing, StuckRecord};
+use crate::snapshot::{Missing, StuckList, StuckRecord};
 use crate::verdict::{Hold, Verdict};
 
 /// One record between two nodes in one space. What one peer offers in vain says nothing of what
@@ -55,6 +55,24 @@ struct Offered {
     missing: Vec<RecordId>,
     /// The last session in which it came whole, rightly signed, and did not stand.
     served: RunNumber,
+}
+
+impl Offered {
+    fn shown(&self, (space, id, peer): &Which) -> StuckRecord {
+        StuckRecord {
+            space: *space,
+            id: *id,
+            set: self.set,
+            peer: *peer,
+            verdict: self.verdict,
+            reason: self.reason,
+            text: self.text.clone(),
+            first_ms: self.pause.first,
+            last_ms: self.pause.last,
+            attempts: self.pause.attempts,
+            next_ms: self.pause.due,
+        }
+    }
 }
 
 /// A record of ours that a peer did not admit.
@@ -328,27 +346,22 @@ impl StuckRecords {
         }
     }
 
-    /// What was tried often enough to be listed, the latest first.
-    pub(crate) fn listed(&self) -> Vec<StuckRecord> {
-        let often = self.offered.iter().filter(|(_, stuck)| stuck.pause.is_quarantined() == 1);
-        let mut listed: Vec<StuckRecord> = often
-            .map(|((space, id, peer), stuck)| StuckRecord {
-                space: *space,
-                id: *id,
-                set: stuck.set,
-                peer: *peer,
-                verdict: stuck.verdict,
-                reason: stuck.reason,
-                text: stuck.text.clone(),
-                first_ms: stuck.pause.first,
-                last_ms: stuck.pause.last,
-                attempts: stuck.pause.attempts,
-                next_ms: stuck.pause.due,
-            })
-            .collect();
-        listed.sort_by_key(|stuck| std::cmp::Reverse(stuck.last_ms));
-        listed.truncate(limits::LISTED_STUCK);
-        listed
+    /// What was tried often enough to be listed, for each space that has such records.
+    pub(crate) fn listed(&self) -> BTreeMap<SpaceId, StuckList> {
+        let mut often: BTreeMap<SpaceId, Vec<(&Which, &Offered)>> = BTreeMap::new();
+        for (which, stuck) in &self.offered {
+            if stuck.pause.is_quarantined() == 1 {
+                often.entry(which.0).or_default().push((which, stuck));
+            }
+        }
+        let listed = often.into_iter().map(|(space, mut all)| {
+            let total = all.len();
+            all.sort_by_key(|(_, stuck)| std::cmp::Reverse(stuck.pause.last));
+            all.truncate(limits::LISTED_STUCK);
+            let latest = all.into_iter().map(|(which, stuck)| stuck.shown(which)).collect();
+            (space, StuckList { total, latest })
+        });
+        listed.collect()
     }
 }
 
@@ -394,8 +407,34 @@ mod tests {
             pauses.push((now - begun) / MINUTE);
         }
         assert_eq!(pauses, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1440, 1440, 1440]);
-        assert_eq!(stuck.listed()[0].attempts, 14);
-        assert_eq!((stuck.listed()[0].first_ms, stuck.listed().len()), (5, 1));
+        let listed = &stuck.listed()[&space(1)];
+        assert_eq!((listed.total, listed.latest.len()), (1, 1));
+        assert_eq!((listed.latest[0].attempts, listed.latest[0].first_ms), (14, 5));
+    }
+
+    #[test]
+    fn a_space_with_many_crowds_no_other_out_of_the_list() {
+        let mut stuck = StuckRecords::default();
+        let many = limits::LISTED_STUCK as u64 + 44;
+        for n in 0..many {
+            for attempt in 0..u64::from(limits::QUARANTINE_ATTEMPTS) {
+                if n == 0 {
+                    stuck.judged((space(2), id(n), peer(1)), (Set::Content, 1), &refuse(), attempt);
+                }
+                let now = 1000 + n + attempt;
+                stuck.judged((space(1), id(n), peer(1)), (Set::Content, 1), &refuse(), now);
+            }
+        }
+        // Tried once: it counts nowhere.
+        stuck.judged((space(1), id(many), peer(1)), (Set::Content, 1), &refuse(), 9000);
+        stuck.judged((space(3), id(1), peer(1)), (Set::Content, 1), &refuse(), 9000);
+        let listed = stuck.listed();
+        assert_eq!(listed.keys().collect::<Vec<_>>(), [&space(1), &space(2)]);
+        assert_eq!((listed[&space(2)].total, listed[&space(2)].latest[0].id), (1, id(0)));
+        let crowd = &listed[&space(1)];
+        assert_eq!((crowd.total as u64, crowd.latest.len()), (many, limits::LISTED_STUCK));
+        let ids: Vec<RecordId> = crowd.latest.iter().map(|stuck| stuck.id).collect();
+        assert_eq!(ids, (44..many).rev().map(id).collect::<Vec<_>>(), "the latest, latest first");
     }
 
     #[test]

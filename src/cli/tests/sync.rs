@@ -75,7 +75,7 @@ fn who_is_away_is_shown_and_neither_waited_for_nor_wrong() {
 
 #[test]
 fn what_waits_in_vain_is_a_table() {
-    let list = json!({"next": null, "items": [{
+    let list = json!({"next": null, "total": 45, "items": [{
         "space": SPACE, "id": SPACE, "set": "content", "peer_id": PEER, "verdict": "refuse",
         "reason": "not_permitted", "text": "refused: no right", "first": "2026-01-31T09:30:01Z",
         "last": "2026-01-31T10:30:01Z", "attempts": 6, "next": "2026-01-31T11:02:01Z",
@@ -83,9 +83,11 @@ fn what_waits_in_vain_is_a_table() {
     let ran = once("GET /v1/quarantined", Reply::json(200, list), &["sync", "quarantined"]);
     assert!(ran.out.contains("2026-01-31 09:30:01Z  6"), "{}", ran.out);
     assert!(ran.out.contains("refused: no right"), "{}", ran.out);
-    let none = Reply::json(200, json!({"next": null, "items": []}));
+    assert!(ran.errors.contains("… and 44 more"), "{}", ran.errors);
+    let none = Reply::json(200, json!({"next": null, "items": [], "total": 0}));
     let ran = once("GET /v1/quarantined", none, &["sync", "quarantined"]);
     assert!(ran.errors.contains("no record waits in vain"), "{}", ran.errors);
+    assert!(!ran.errors.contains("more"), "{}", ran.errors);
 }
 
 #[test]

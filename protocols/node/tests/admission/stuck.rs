@@ -218,8 +218,9 @@ fn what_cannot_be_admitted_is_asked_for_more_and_more_rarely_and_listed() {
             matches!(out, Output::Event(ocm_node::Event::SessionEnded { outcome: "stuck", .. }))
         };
         assert!(day.iter().filter(stuck).count() > 100, "it says so");
-        let listed = host.node.snapshot().stuck;
-        assert_eq!(listed.len(), 2);
+        let stuck = &host.node.snapshot().stuck[&stock.scribe.space];
+        let listed = &stuck.latest;
+        assert_eq!((stuck.total, listed.len()), (2, 2));
         for (id, verdict, reason) in [
             (stock.refused.id(), "refuse", "not_permitted"),
             (stock.orphan.id(), "hold", "dependency"),
