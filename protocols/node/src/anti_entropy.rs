@@ -368,13 +368,13 @@ impl Node {
                 }
             }
             (Asked::Push { .. }, Response::Pushed { .. } | Response::Busy) => {}
-            (Asked::Audit { peer, space }, Response::Commit { commitment }) => {
+            (Asked::Commit { peer, space }, Response::Commit { commitment }) => {
                 self.audit_bound(peer, space, commitment, store)?;
             }
-            (Asked::Audit { peer, space }, Response::Proved { secret, parity, proofs }) => {
+            (Asked::Prove { peer, space }, Response::Proved { secret, parity, proofs }) => {
                 self.audit_answered(peer, space, (secret, parity, proofs), store)?;
             }
-            (Asked::Audit { peer, space }, response) => {
+            (Asked::Commit { peer, space } | Asked::Prove { peer, space }, response) => {
                 self.audit_refused(peer, space, &response);
             }
             (asked, _) => self.give_up(&asked),
@@ -436,7 +436,9 @@ impl Node {
             }
             Asked::Push { space, .. } => self.compare_soon(*space),
             Asked::Present { space, .. } => peer.presented_in_vain(*space, self.now),
-            Asked::Audit { peer, space } => self.audit_in_vain(*peer, *space),
+            Asked::Commit { peer, space } | Asked::Prove { peer, space } => {
+                self.audit_in_vain(*peer, *space);
+            }
         }
     }
 

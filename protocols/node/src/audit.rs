@@ -99,7 +99,7 @@ impl Node {
         let Some(tag) = peer.tag_to(&own, &id, &space) else { return };
         let Some(shared) = peer.shared.get_mut(&space) else { return };
         shared.audit.run = Some(Run { secret, parity, asked: None });
-        self.ask(id, &Request::Commit { tag, commitment }, Asked::Audit { peer: id, space });
+        self.ask(id, &Request::Commit { tag, commitment }, Asked::Commit { peer: id, space });
     }
 
     fn audit_later(&mut self, id: PeerId, space: SpaceId, pause: u64) {
@@ -133,6 +133,8 @@ impl Node {
             None => None,
         };
         let run = self.shared_mut(id, space).and_then(|shared| shared.audit.run.as_ref());
+        // Once bound, it cannot bind itself to something else.
+        let run = run.filter(|run| run.asked.is_none());
         let Some((secret, parity)) = run.map(|run| (run.secret, run.parity)) else {
             return Ok(());
         };
@@ -149,7 +151,7 @@ impl Node {
             run.asked = Some((theirs, ids.clone()));
         }
         let request = Request::Prove { tag, secret, parity, ids };
-        self.ask(id, &request, Asked::Audit { peer: id, space });
+        self.ask(id, &request, Asked::Prove { peer: id, space });
         Ok(())
     }
 
@@ -237,16 +239,16 @@ impl Node {
     ) -> Result<(), ReadError> {
         let (own, other) = (self.own.to_bytes(), id.to_bytes());
         let Some(shared) = self.shared_mut(id, space) else { return Ok(()) };
-        let Some(Run { secret: ours, parity, asked: Some((bound, ids)) }) = shared.audit.run.take()
-        else {
+        // An answer from before the space was shared anew ends no other audit.
+        let run = shared.audit.run.take_if(|run| run.asked.is_some());
+        let Some(Run { secret: ours, parity, asked: Some((bound, ids)) }) = run else {
             return Ok(());
         };
-        shared.audit.in_vain = 0;
         let fault = if commitment(&other, &own, &space, &secret, &theirs) != bound {
             Some("what it told in an audit is not what it was bound to".to_owned())
         } else if theirs != parity {
-            // It was honest, and is not equal any more: a comparison shows it.
-            self.audit_later(id, space, limits::AUDIT_AFTER_MS);
+            // If it was honest it is not equal any more: a comparison shows it.
+            self.audit_in_vain(id, space);
             self.compare_soon(space);
             return Ok(());
         } else if proofs.len() != ids.len() {
@@ -254,6 +256,9 @@ impl Node {
         } else {
             None
         };
+        if let Some(shared) = self.shared_mut(id, space) {
+            shared.audit.in_vain = 0;
+        }
         let (mut wrong, mut none) = (0, 0);
         if let (Some(held), None) = (self.spaces.get(&space), &fault) {
             for (record, theirs) in ids.iter().zip(&proofs) {

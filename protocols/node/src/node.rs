@@ -145,7 +145,8 @@ pub(crate) enum Asked {
     Hint { peer: PeerId, space: SpaceId, ids: Vec<RecordId> },
     Push { peer: PeerId, space: SpaceId },
     Present { peer: PeerId, space: SpaceId },
-    Audit { peer: PeerId, space: SpaceId },
+    Commit { peer: PeerId, space: SpaceId },
+    Prove { peer: PeerId, space: SpaceId },
 }
 
 impl Asked {
@@ -158,7 +159,8 @@ impl Asked {
             | Self::Hint { peer, .. }
             | Self::Push { peer, .. }
             | Self::Present { peer, .. }
-            | Self::Audit { peer, .. } => *peer,
+            | Self::Commit { peer, .. }
+            | Self::Prove { peer, .. } => *peer,
         }
     }
 }

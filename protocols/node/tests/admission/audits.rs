@@ -198,7 +198,7 @@ fn what_changes_meanwhile_decides_nothing() {
     assert!(!scene.ends(request, scene.secret, other, proofs));
     assert_eq!(scene.shown().audit, None);
     // Something comes here between the two questions.
-    let (request, _) = scene.begins(2 * limits::AUDIT_AFTER_MS).unwrap();
+    let (request, _) = scene.begins(2 * limits::AUDIT_RETRY_MS).unwrap();
     let late = scene.scribe.start(OWNER, &[]);
     scene.host.accept(&late);
     assert!(scene.bound(request, ours).is_none(), "nothing is told of the past");
@@ -209,7 +209,52 @@ fn what_changes_meanwhile_decides_nothing() {
     // No answer decides nothing either, and it is tried again.
     scene.host.tell(Input::RequestFailed { request, timed_out: true });
     assert_eq!(scene.shown().audit, None);
-    assert!(scene.begins(2 * limits::AUDIT_RETRY_MS).is_some());
+    assert!(scene.begins(4 * limits::AUDIT_RETRY_MS).is_some(), "it was in vain before");
+}
+
+#[test]
+fn an_answer_out_of_turn_is_a_breach_and_ends_the_audit() {
+    let mut scene = Scene::new(5);
+    let (ours, id) = (scene.ours(), scene.peer.id);
+    for breach in 0..3 {
+        let (request, _) = scene.begins((4 * limits::AUDIT_RETRY_MS) << breach).unwrap();
+        // Asked for proofs, it binds itself once more; asked to be bound, it proves.
+        let (request, answer) = if breach % 2 == 0 {
+            let (request, _) = scene.bound(request, ours).unwrap();
+            (request, Response::Commit { commitment: [3; 32] })
+        } else {
+            let (secret, proofs) = (scene.secret, vec![]);
+            (request, Response::Proved { secret, parity: ours, proofs })
+        };
+        let bytes = answer.encode().unwrap();
+        let out = scene.host.tell(Input::Response { request, bytes });
+        assert!(asked(&out, &scene.peer).is_none(), "nothing more is told or asked");
+        assert_eq!(disconnects(&out, id), breach == 2, "each is a breach");
+        assert_eq!(scene.shown().audit, None);
+        assert!(scene.begins((limits::AUDIT_RETRY_MS / 2) << breach).is_none());
+    }
+}
+
+#[test]
+fn a_peer_that_is_bound_to_other_than_it_states_is_audited_more_and_more_rarely() {
+    let mut scene = Scene::new(5);
+    let ours = scene.ours();
+    let other = Parity { missing_bodies: 1, ..ours };
+    let (mut request, _) = scene.begins(2 * limits::AUDIT_AFTER_MS).unwrap();
+    for n in 0..5 {
+        let (proving, told) = scene.bound(request, other).unwrap();
+        let proofs = scene.proofs(&told);
+        assert!(!scene.ends(proving, scene.secret, other, proofs), "it may be honest");
+        scene.state(ours);
+        let pause = limits::AUDIT_RETRY_MS << n;
+        assert!(scene.begins(pause / 2).is_none(), "{n}");
+        request = scene.begins(pause).unwrap().0;
+    }
+    // Once it passes, it counts anew.
+    let (proving, told) = scene.bound(request, ours).unwrap();
+    let proofs = scene.proofs(&told);
+    scene.ends(proving, scene.secret, ours, proofs);
+    assert!(scene.shown().audit.unwrap().passed);
 }
 
 #[test]
