@@ -97,6 +97,9 @@ pub mod limits {
     /// Ids that a peer may list and then say it does not have, in one session: more than the
     /// records it can have erased meanwhile, few enough to end the play of one that invents ids.
     pub const SESSION_ABSENT: u64 = 1024;
+    /// Ids inferred from sums, of one set in one session, that the peer may turn out not to have
+    /// until the rest is left to a pass that infers nothing: more than are erased in a moment.
+    pub const SESSION_MISLED: u64 = 16;
     /// Ranges whose answers bring no record, in one session: what was erased meanwhile, or cannot
     /// be read by this version.
     pub const SESSION_BARREN: u32 = 64;

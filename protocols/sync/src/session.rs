@@ -57,6 +57,8 @@ pub struct Session {
     reply: Option<Vec<u8>>,
     /// Ids to fetch, ascending in each round.
     need: VecDeque<RecordId>,
+    /// Those of this round's that were inferred from sums, ascending.
+    inferred: Vec<RecordId>,
     /// Ranges to ask for, ascending.
     missing: VecDeque<Span>,
     /// Ids to push.
@@ -135,6 +137,8 @@ pub struct SetOutcome {
     pub refused: u64,
     /// Ids that the peer listed and did not have.
     pub absent: u64,
+    /// Ids inferred from sums that the peer did not have, and never named.
+    pub misled: u64,
     /// Records received that this version cannot read.
     pub unreadable: u64,
     /// Records that the peer was found to lack, those found again included.
@@ -239,6 +243,7 @@ impl Session {
             initiator: None,
             reply: None,
             need: VecDeque::new(),
+            inferred: Vec::new(),
             missing: VecDeque::new(),
             have: VecDeque::new(),
             admitting: 0,
@@ -495,7 +500,8 @@ impl Session {
             return Ok(vec![self.ask_round(message)]);
         }
         // What it inferred from sums, the peer did not have.
-        if self.initiator.take().is_some_and(|pass| !pass.is_exact()) && self.tally().absent > 0 {
+        let in_vain = self.tally().absent + self.tally().misled > 0;
+        if self.initiator.take().is_some_and(|pass| !pass.is_exact()) && in_vain {
             return Ok(vec![self.reconcile(&replica.set(self.set)?, true)]);
         }
         Ok(vec![match self.set {
@@ -525,6 +531,7 @@ impl Session {
                     return Ok(());
                 }
                 self.need = step.need.into();
+                self.inferred = step.inferred;
                 self.have = step.have.into();
                 self.missing = step.missing.into();
                 self.reply = step.reply;
@@ -555,12 +562,14 @@ impl Session {
                 Err(e) => self.end = Some(Failure::Malformed(e)),
             }
         }
-        let mut absent = 0;
+        let (mut absent, mut misled) = (0, 0);
         for id in &page.absent {
-            if open.remove(id) {
-                absent += 1;
-            } else {
+            if !open.remove(id) {
                 self.end = Some(Failure::NotAsked(*id));
+            } else if self.inferred.binary_search(id).is_ok() {
+                misled += 1;
+            } else {
+                absent += 1;
             }
         }
         // Pages come in the order of the ids, so the first that are open are the likeliest.
@@ -576,6 +585,13 @@ impl Session {
         let tally = self.tally();
         tally.unreadable += unreadable;
         tally.absent += absent;
+        tally.misled += misled;
+        if tally.misled > limits::SESSION_MISLED {
+            // Somebody made ids for this: the exact pass, which comes next, infers nothing.
+            self.inferred.clear();
+            self.need.clear();
+            self.reply = None;
+        }
         let all_absent = self.outcome.authority.absent + self.outcome.content.absent;
         if all_absent > limits::SESSION_ABSENT && self.end.is_none() {
             self.end = Some(Failure::Absent(all_absent));

@@ -35,9 +35,11 @@ pub struct Initiator {
 /// and not removed since can be found again in a later round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Step {
-    /// Ids that the peer has and the set lacks, ascending. Some are inferred from sums: the peer may
-    /// turn out not to have them ([`Initiator::exact`]).
+    /// Ids that the peer has and the set lacks, ascending.
     pub need: Vec<RecordId>,
+    /// Those of them that are inferred from sums, ascending: the peer never named them, and may turn
+    /// out not to have them ([`Initiator::exact`]).
+    pub inferred: Vec<RecordId>,
     /// Ids in the set that the peer lacks, ascending; at most [`limits::HAVES`] and one for each
     /// range of a message, the rest in later rounds.
     pub have: Vec<RecordId>,
@@ -90,6 +92,7 @@ impl Initiator {
             lists: set.walk(),
             end: (RecordId::MIN, Sum::EMPTY),
             need: Vec::new(),
+            inferred: Vec::new(),
             have: Vec::new(),
             open: Vec::new(),
             told: 0,
@@ -121,6 +124,7 @@ struct Round<'a, N> {
     end: (RecordId, Sum),
     lists: Walk<'a, N>,
     need: Vec<RecordId>,
+    inferred: Vec<RecordId>,
     have: Vec<RecordId>,
     open: Vec<Open>,
     /// Ranges whose sums were told.
@@ -156,6 +160,7 @@ impl<N: Nodes> Round<'_, N> {
         if self.infers && span.from > RecordId::MIN && span.to < Span::end() {
             if let Some(id) = theirs.only_beyond(&ours, &span) {
                 self.need.push(id);
+                self.inferred.push(id);
                 return Ok(());
             }
             if let Some(id) = ours.only_beyond(&theirs, &span)
@@ -228,10 +233,12 @@ impl<N: Nodes> Round<'_, N> {
             let rest = self.set.total().minus(&self.lists.before(&cut)?);
             frame.close(cut, &rest);
             self.need.retain(|id| *id < cut);
+            self.inferred.retain(|id| *id < cut);
             self.have.retain(|id| *id < cut);
         }
         Ok(Step {
             need: self.need,
+            inferred: self.inferred,
             have: self.have,
             missing,
             reply: (!frame.is_empty()).then(|| frame.into_bytes()),
