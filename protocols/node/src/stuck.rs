@@ -91,6 +91,8 @@ struct Turned {
 pub(crate) struct StuckRecords {
     offered: BTreeMap<Which, Offered>,
     turned: BTreeMap<Which, Turned>,
+    offered_by: Tries,
+    turned_by: Tries,
     /// What is waited for, and by whom.
     awaited: BTreeMap<(SpaceId, RecordId), BTreeSet<Which>>,
 }
@@ -101,18 +103,42 @@ fn of_space(space: SpaceId) -> impl std::ops::RangeBounds<Which> {
     (space, RecordId::MIN, least)..=(space, RecordId::from_bytes([0xff; 40]), most)
 }
 
-/// Which entry goes, where there are too many: of this peer if it has its share, else of anyone.
-fn worst(all: impl Iterator<Item = (Which, u64)> + Clone, peer: PeerId) -> Option<Which> {
-    let oldest = |all: &mut dyn Iterator<Item = (Which, u64)>| {
-        all.min_by_key(|(_, last)| *last).map(|(which, _)| which)
-    };
-    let own = all.clone().filter(|((_, _, of), _)| *of == peer);
-    if own.clone().count() > limits::STUCK_PER_PEER {
-        oldest(&mut own.into_iter())
-    } else if all.clone().count() > limits::STUCK_RECORDS {
-        oldest(&mut all.into_iter())
-    } else {
-        None
+/// The entries of one table in the order of their last tries: in all, and of each peer.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Tries {
+    all: BTreeSet<(u64, Which)>,
+    of_peer: BTreeMap<PeerId, BTreeSet<(u64, Which)>>,
+}
+
+impl Tries {
+    fn add(&mut self, last: u64, which: Which) {
+        self.all.insert((last, which));
+        self.of_peer.entry(which.2).or_default().insert((last, which));
+    }
+
+    fn remove(&mut self, last: u64, which: Which) {
+        self.all.remove(&(last, which));
+        if let Some(own) = self.of_peer.get_mut(&which.2) {
+            own.remove(&(last, which));
+            if own.is_empty() {
+                self.of_peer.remove(&which.2);
+            }
+        }
+    }
+
+    /// Which entry goes, where there are too many: of this peer if it has its share, else of anyone.
+    fn worst(&self, peer: PeerId) -> Option<Which> {
+        let own = self.of_peer.get(&peer).filter(|own| own.len() > limits::STUCK_PER_PEER);
+        let all = Some(&self.all).filter(|all| all.len() > limits::STUCK_RECORDS);
+        own.or(all)?.first().map(|(_, which)| *which)
+    }
+}
+
+impl FromIterator<(u64, Which)> for Tries {
+    fn from_iter<T: IntoIterator<Item = (u64, Which)>>(tries: T) -> Self {
+        let mut all = Self::default();
+        tries.into_iter().for_each(|(last, which)| all.add(last, which));
+        all
     }
 }
 
@@ -129,10 +155,8 @@ impl StuckRecords {
         if verdict.stands() {
             return self.admitted(space, &id);
         }
-        let missing = match verdict {
-            Verdict::Hold(Hold::Dependency(ids) | Hold::Authority(ids)) => ids.clone(),
-            _ => Vec::new(),
-        };
+        // A copy of it waits here already: this one was not looked at.
+        let unseen = matches!(verdict, Verdict::Hold(Hold::Dependency(ids)) if ids.is_empty());
         let entry = self.offered.entry(which).or_insert_with(|| Offered {
             set,
             pause: Pause::new(now),
@@ -142,28 +166,42 @@ impl StuckRecords {
             missing: Vec::new(),
             served: 0,
         });
-        let whole = matches!(
-            verdict,
-            Verdict::Refuse(_) | Verdict::Hold(Hold::Dependency(_) | Hold::Authority(_))
-        );
-        entry.served = if whole { run } else { entry.served };
+        self.offered_by.remove(entry.pause.last, which);
         entry.pause.failed(now);
-        (entry.verdict, entry.reason) = (verdict.name(), verdict.reason());
-        entry.text = verdict.to_string();
-        let before = std::mem::replace(&mut entry.missing, missing.clone());
-        self.await_no_more(&which, &before);
-        for awaited in missing {
-            self.awaited.entry((space, awaited)).or_default().insert(which);
+        self.offered_by.add(entry.pause.last, which);
+        if !(unseen && entry.verdict == "hold") {
+            let missing = match verdict {
+                Verdict::Hold(Hold::Dependency(ids) | Hold::Authority(ids)) => ids.clone(),
+                _ => Vec::new(),
+            };
+            let whole = matches!(
+                verdict,
+                Verdict::Refuse(_) | Verdict::Hold(Hold::Dependency(_) | Hold::Authority(_))
+            );
+            entry.served = if whole && !unseen { run } else { entry.served };
+            (entry.verdict, entry.reason) = (verdict.name(), verdict.reason());
+            entry.text = verdict.to_string();
+            let before = std::mem::replace(&mut entry.missing, missing.clone());
+            self.await_no_more(&which, &before);
+            for awaited in missing {
+                self.awaited.entry((space, awaited)).or_default().insert(which);
+            }
         }
-        let all = self.offered.iter().map(|(which, offered)| (*which, offered.pause.last));
-        if let Some(worst) = worst(all, peer) {
+        if let Some(worst) = self.offered_by.worst(peer) {
             self.forget_offered(&worst);
         }
     }
 
     fn forget_offered(&mut self, which: &Which) {
         if let Some(offered) = self.offered.remove(which) {
+            self.offered_by.remove(offered.pause.last, *which);
             self.await_no_more(which, &offered.missing);
+        }
+    }
+
+    fn forget_turned(&mut self, which: &Which) {
+        if let Some(turned) = self.turned.remove(which) {
+            self.turned_by.remove(turned.pause.last, *which);
         }
     }
 
@@ -261,19 +299,19 @@ impl StuckRecords {
     /// Takes note of a peer's verdict on a record of ours.
     pub(crate) fn pushed(&mut self, which: Which, verdict: PushVerdict, run: RunNumber, now: u64) {
         if matches!(verdict, PushVerdict::Accept | PushVerdict::Duplicate) {
-            self.turned.remove(&which);
-            return;
+            return self.forget_turned(&which);
         }
         let fresh = Turned { pause: Pause::new(now), verdict, seen: run, refused: 0 };
         let entry = self.turned.entry(which).or_insert(fresh);
+        self.turned_by.remove(entry.pause.last, which);
         entry.pause.failed(now);
+        self.turned_by.add(entry.pause.last, which);
         (entry.verdict, entry.seen) = (verdict, run);
         if verdict == PushVerdict::Refuse {
             entry.refused = run;
         }
-        let all = self.turned.iter().map(|(which, turned)| (*which, turned.pause.last));
-        if let Some(worst) = worst(all, which.2) {
-            self.turned.remove(&worst);
+        if let Some(worst) = self.turned_by.worst(which.2) {
+            self.forget_turned(&worst);
         }
     }
 
@@ -317,10 +355,10 @@ impl StuckRecords {
                 here.quarantined += offered.pause.is_quarantined();
             }
         }
-        let gone = |((in_space, _, of), turned): (&Which, &Turned)| {
-            *in_space == space && *of == peer && turned.seen != run
-        };
-        self.turned.retain(|which, turned| !gone((which, turned)));
+        let gone = |(which, turned): &(&Which, &Turned)| which.2 == peer && turned.seen != run;
+        let all = self.turned.range(of_space(space));
+        let gone: Vec<Which> = all.filter(gone).map(|(which, _)| *which).collect();
+        gone.iter().for_each(|which| self.forget_turned(which));
         for ((_, _, of), turned) in self.turned.range(of_space(space)) {
             if *of == peer {
                 let count = match turned.verdict {
@@ -344,6 +382,8 @@ impl StuckRecords {
                 *at = at.saturating_sub(by);
             }
         }
+        self.offered_by = self.offered.iter().map(|(which, of)| (of.pause.last, *which)).collect();
+        self.turned_by = self.turned.iter().map(|(which, of)| (of.pause.last, *which)).collect();
     }
 
     /// What was tried often enough to be listed, for each space that has such records.
@@ -496,6 +536,66 @@ mod tests {
             }
         }
         assert_eq!(stuck.offered.len(), limits::STUCK_RECORDS);
+    }
+
+    #[test]
+    fn the_order_of_tries_follows_the_tables() {
+        let mut stuck = StuckRecords::default();
+        let follows = |stuck: &StuckRecords| {
+            let of = |(which, of): (&Which, &Offered)| (of.pause.last, *which);
+            assert_eq!(stuck.offered_by, stuck.offered.iter().map(of).collect::<Tries>());
+            let of = |(which, of): (&Which, &Turned)| (of.pause.last, *which);
+            assert_eq!(stuck.turned_by, stuck.turned.iter().map(of).collect::<Tries>());
+        };
+        for n in 0..limits::STUCK_PER_PEER as u64 + 100 {
+            let which = (space(n % 3), id(n % 1200), peer(1 + (n % 7 / 6) as u8));
+            stuck.judged(which, (Set::Content, 1), &hold(n), n);
+            stuck.pushed(which, PushVerdict::Hold, 1, n);
+        }
+        follows(&stuck);
+        let (offered, turned) = (stuck.offered.len(), stuck.turned.len());
+        // Tried again, let go of, turned back, admitted there and here.
+        stuck.judged((space(0), id(600), peer(1)), (Set::Content, 2), &refuse(), 2000);
+        stuck.pushed((space(0), id(600), peer(1)), PushVerdict::Refuse, 2, 2000);
+        stuck.turn_back(500);
+        follows(&stuck);
+        stuck.pushed((space(1), id(604), peer(1)), PushVerdict::Accept, 2, 2000);
+        stuck.admitted(space(1), &id(604));
+        stuck.not_to_push(space(2), peer(1), &[id(602)], 2, 2000);
+        follows(&stuck);
+        assert_eq!((stuck.offered.len(), stuck.turned.len()), (offered - 2, turned - 1));
+        let (_, there) = stuck.left(space(0), peer(1), 2);
+        assert_eq!((there.refused, there.total()), (1, 1));
+        follows(&stuck);
+        for n in 0..limits::STUCK_PER_PEER as u64 - 1 {
+            stuck.judged((space(5), id(n), peer(1)), (Set::Content, 3), &refuse(), 1600 + n);
+        }
+        let again = (space(0), id(600), peer(1));
+        assert!(stuck.offered.contains_key(&again), "of the older ones it was tried last");
+        follows(&stuck);
+    }
+
+    #[test]
+    fn a_copy_of_what_is_held_changes_nothing_but_the_pause() {
+        let mut stuck = StuckRecords::default();
+        let which = (space(1), id(1), peer(1));
+        let held = Verdict::Hold(Hold::Dependency(Vec::new()));
+        stuck.judged(which, (Set::Content, 1), &hold(9), 0);
+        let text = stuck.offered[&which].text.clone();
+        stuck.judged(which, (Set::Content, 2), &held, 2 * MINUTE);
+        let entry = &stuck.offered[&which];
+        assert_eq!((entry.pause.attempts, &entry.missing), (2, &vec![id(9)]));
+        assert_eq!(entry.text, text, "what it waits for is still told");
+        assert!(stuck.contradiction(space(1), peer(1), 1).is_none(), "it was not looked at");
+        // Another peer's copy, of which nothing is known.
+        stuck.judged((space(1), id(1), peer(2)), (Set::Content, 2), &held, 2 * MINUTE);
+        assert!(stuck.contradiction(space(1), peer(2), 0).is_none());
+        let waiting = |stuck: &StuckRecords| {
+            stuck.waiting(space(1), Set::Content, peer(1), 2 * MINUTE + 1).len()
+        };
+        assert_eq!(waiting(&stuck), 1);
+        stuck.admitted(space(1), &id(9));
+        assert_eq!(waiting(&stuck), 0, "what it waited for has come");
     }
 
     #[test]
