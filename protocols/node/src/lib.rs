@@ -114,7 +114,8 @@ pub mod limits {
     pub const QUARANTINE_ATTEMPTS: u32 = 3;
     /// Records of one space that are listed so.
     pub const LISTED_STUCK: usize = 256;
-    /// Comparisons that are kept, in all spaces: some 700 bytes each, in memory and in the store.
+    /// Comparisons past which none is kept with a peer that is not connected, in all spaces: some
+    /// 700 bytes each, in memory and in the store.
     pub const PARITIES: usize = 1024;
     /// Milliseconds until a comparison that replaces another is written: comparisons come often,
     /// and each write is a flush.

@@ -272,13 +272,13 @@ impl Node {
         let long_ago = self.now.saturating_sub(limits::KEEP_PARITY_MS);
         let stale_since = before.map_or(long_ago, |kept| kept.stale_since.unwrap_or(self.now));
         self.compared.insert((space, id), Kept { state, stale_since: Some(stale_since) });
-        if self.compared.len() > limits::PARITIES {
-            // Who was compared longest ago goes; who is connected, last.
-            let worst = self
-                .compared
-                .iter()
-                .min_by_key(|((_, peer), kept)| (self.peers.contains_key(peer), kept.state.at_ms));
-            if let Some((space, peer)) = worst.map(|(which, _)| *which) {
+        let excess = self.compared.len().saturating_sub(limits::PARITIES);
+        if excess > 0 {
+            // Of those that are away, who was compared longest ago goes.
+            let away = self.compared.iter().filter(|((_, peer), _)| !self.peers.contains_key(peer));
+            let mut away: Vec<_> = away.map(|(which, kept)| (kept.state.at_ms, *which)).collect();
+            away.sort_unstable();
+            for (_, (space, peer)) in away.into_iter().take(excess) {
                 self.compared.remove(&(space, peer));
                 if let Some(held) = self.spaces.get(&space) {
                     self.batch.delete(layout::parity(held.number, &peer));
@@ -326,6 +326,8 @@ impl Node {
                 self.compared.insert((space, peer), Kept { state, stale_since: None });
             }
         }
+        // It may have moved after it was compared.
+        self.parity_moved(space);
         Ok(())
     }
 
@@ -373,4 +375,83 @@ fn at_least(ours: &Parity, theirs: &Parity) -> (Missing, Missing) {
         ..Missing::default()
     };
     (more(theirs, ours), more(ours, theirs))
+}
+
+#[cfg(test)]
+mod tests {
+    use ocm_record::{RecordId, SigningKey, Time};
+    use ocm_sync::SetDigest;
+
+    use super::*;
+    use crate::node::{Identity, Settings};
+    use crate::peer::Peer;
+    use crate::storage::{Key, Value};
+
+    struct Nothing;
+
+    impl Reader for Nothing {
+        fn get(&self, _: &[u8]) -> Result<Option<Value>, ReadError> {
+            Ok(None)
+        }
+
+        fn scan(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Key, Value)>, ReadError> {
+            Ok(Vec::new())
+        }
+
+        fn scan_back(&self, _: &[u8], _: &[u8], _: usize) -> Result<Vec<(Key, Value)>, ReadError> {
+            Ok(Vec::new())
+        }
+    }
+
+    fn state(at_ms: u64) -> ParityState {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let space = SpaceId(RecordId::from_parts(Time(1), [1; 32]));
+        let terms = Terms { space, from: [0; 38], to: [1; 38], nonce: [2; 32] };
+        let none = SetDigest { count: 0, digest: [0; 32] };
+        let nothing = Parity { authority: none, content: none, missing_bodies: 0 };
+        ParityState {
+            did: Did::from(key.public()),
+            nonce: [2; 32],
+            at_ms,
+            equal_since_ms: None,
+            differs_since_ms: None,
+            comparable: true,
+            comparison: Comparison::Equal,
+            ours: nothing,
+            theirs: nothing,
+            statement: Statement::sign(&key, &terms, nothing, at_ms),
+            here: Missing::default(),
+            there: Missing::default(),
+            exact: true,
+            doubt: None,
+            audit: None,
+        }
+    }
+
+    #[test]
+    fn who_is_connected_is_kept_however_many_there_are() {
+        let identity = Identity {
+            author: SigningKey::from_seed(&[1; 32]),
+            peer: SigningKey::from_seed(&[2; 32]),
+        };
+        let (mut node, _) =
+            Node::open(identity, Settings::default(), [3; 32], 1, &Nothing).unwrap();
+        let peer = |n: u8| PeerId::new(PublicKey::from_bytes([n; 32]));
+        let space = |n: u64| SpaceId(RecordId::from_parts(Time(n), [7; 32]));
+        node.peers = (0..8).map(|n| (peer(n), Peer::new([0; 32], 0, 0))).collect();
+        // One that is away, compared last of all; then more with those connected than are kept.
+        let many = limits::PARITIES as u64 + 8;
+        node.keep(peer(9), space(0), state(2 * many));
+        for n in 0..many {
+            node.keep(peer((n % 8) as u8), space(n / 8), state(n));
+        }
+        assert_eq!(node.compared.len() as u64, many, "none evicts another");
+        assert!(!node.compared.contains_key(&(space(0), peer(9))));
+        // When one of them has gone, what is too much goes with the next comparison.
+        node.peers.remove(&peer(3));
+        node.keep(peer(0), space(0), state(many));
+        assert_eq!(node.compared.len(), limits::PARITIES);
+        let (oldest, latest) = ((space(0), peer(3)), (space(many / 8 - 1), peer(3)));
+        assert!(!node.compared.contains_key(&oldest) && node.compared.contains_key(&latest));
+    }
 }

@@ -861,6 +861,9 @@ fn what_was_stated_outlasts_the_peer_and_the_process() {
     assert!(
         state.differs_since_ms.is_some() && state.ours != again.node.snapshot().spaces[0].parity
     );
+    let mut again = Rig::open(1, std::mem::take(&mut again.disk));
+    let state = kept(&again).unwrap();
+    assert!(state.differs_since_ms.is_some(), "a restart forgets no difference");
     // A kept statement of which a bit flipped is no statement.
     let number = again.disk.spaces()[&space];
     let mut disk = std::mem::take(&mut again.disk);
