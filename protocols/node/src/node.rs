@@ -282,6 +282,7 @@ impl Node {
             self.breaches.turn_back(by);
             self.stuck.turn_back(by);
             self.turn_back_parities(by);
+            self.spaces.values_mut().for_each(|space| space.turn_back(by));
         }
         self.now = now;
         match input {

@@ -29,9 +29,9 @@ pub(crate) struct Peer {
     in_vain: BTreeMap<SpaceId, u64>,
     /// Fetches of what gossip announced, under way.
     pub(crate) hints: usize,
-    /// Its pushes being verified.
     /// Requests in a row that it did not answer in time.
     pub(crate) unanswered: u32,
+    /// Its pushes being verified.
     pub(crate) pushes: usize,
     /// The spaces that it denied after they were shared, until one is compared.
     denied: BTreeMap<SpaceId, Denied>,

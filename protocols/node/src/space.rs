@@ -94,6 +94,11 @@ impl Space {
         }
     }
 
+    /// The clock was set back by so much.
+    pub(crate) fn turn_back(&mut self, by: u64) {
+        self.begun_in_bulk = self.begun_in_bulk.saturating_sub(by);
+    }
+
     /// Reads a space back. Authority records are verified again; a damaged one is left out, and
     /// reported, and comes again by anti-entropy.
     pub(crate) fn open(

@@ -254,3 +254,18 @@ fn a_crash_before_the_commit_leaves_nothing_behind() {
     assert!(again.command(change(scribe.space)).is_ok());
     assert_eq!(again.space(scribe.space).tallies.memories, 1);
 }
+
+#[test]
+fn a_clock_that_is_set_back_makes_no_bulk_last_longer() {
+    let scribe = Scribe::new(CLOSED);
+    let (space, mut host) = (scribe.space, scribe.host(OWNER));
+    let memories = vec![title("a"); limits::BULK_MEMORIES];
+    host.command(Command::Begin { space, memories }).unwrap();
+    assert!(host.space(space).filling, "rows wait for more");
+    host.now -= 3_600_000;
+    host.tell(Input::Tick);
+    assert!(host.space(space).filling, "it is as long ago as it was");
+    host.now += limits::BULK_MS;
+    host.tell(Input::Tick);
+    assert!(!host.space(space).filling);
+}
