@@ -47,7 +47,8 @@ use crate::views::Views;
 pub mod limits {
     /// Bytes of a request's body: 1 MiB, more than the largest record and a JSON form of it.
     pub const BODY_BYTES: usize = 1024 * 1024;
-    /// Bytes of the body of a batch: 6 MiB, of which its records make 8 MiB at most.
+    /// Bytes of the body of a batch: 6 MiB. Its records may be larger, since a number of three
+    /// characters has nine bytes in one; they are begun by as many commands as that takes.
     pub const BATCH_BYTES: usize = 6 * 1024 * 1024;
     /// Batches that lie in memory at once; more wait for their turn.
     pub const BATCHES: usize = 4;
@@ -108,7 +109,7 @@ struct Parts {
     requests: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     batches: Arc<Semaphore>,
-    /// Held from the reading of a batch until it has its place in the order of writes.
+    /// Held from when a batch has been received until it has its place in the order of writes.
     batch_turn: Mutex<()>,
     stopping: watch::Sender<bool>,
 }

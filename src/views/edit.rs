@@ -4,7 +4,7 @@ use ipld_core::ipld::Ipld;
 use ocm_memory::{Document, Edit, PatchError, TakeError, content_of, create_edits, encode_edits};
 use ocm_node::layout::SpaceNumber;
 use ocm_node::storage::Reader;
-use ocm_node::{Command, Reply};
+use ocm_node::{Command, Reply, limits};
 use ocm_record::{Body, MemoryId, RecordId, SALT_LEN, SpaceId};
 use serde_json::Value;
 
@@ -77,11 +77,12 @@ impl Views {
     }
 
     /// Starts many memories at once, with these contents. Each becomes one, or fails alone; those
-    /// that become one are durable when this returns, by one flush. `turn` is given up when the
-    /// memories have their place before all that are written later.
+    /// that become one are durable when this returns, by one flush for as many as one command
+    /// begins. `turn` is given up when all have their place before those that are written later.
     ///
     /// # Errors
-    /// As [`Self::create`], for all of them.
+    /// As [`Self::create`], for all of them: none is begun. What goes wrong after some are durable
+    /// is said of each of the others.
     pub async fn create_many<T: Send>(
         &self,
         space: SpaceId,
@@ -89,28 +90,50 @@ impl Views {
         turn: T,
     ) -> Result<Vec<Result<MemoryId, ViewError>>, ViewError> {
         self.number_of(space).await?;
-        let prepare = |content: Value| fitting(&create_edits(&content)?);
+        let prepare = |content: Value| measured(&create_edits(&content)?);
         let prepared = self
             .off_thread(move |_| Ok(contents.into_iter().map(prepare).collect::<Vec<_>>()))
             .await?;
-        let mut memories = Vec::with_capacity(prepared.len());
-        let mut results = Vec::with_capacity(prepared.len());
-        for edits in prepared {
-            results.push(edits.map(|edits| memories.push(edits)));
-        }
-        let command = Command::Begin { space, memories };
-        let begun = match self.handle().command_in_turn(command, turn).await?? {
-            Reply::Begun(begun) => begun,
-            other => {
-                return Err(ViewError::Aborted(format!("a batch was answered with {other:?}")));
+        let mut parts = Parts::default();
+        let fits: Vec<Result<(), ViewError>> = prepared
+            .into_iter()
+            .map(|edits| edits.map(|(edits, size)| parts.push(edits, size)))
+            .collect();
+        let mut turn = Some(turn);
+        let mut begun = Vec::with_capacity(fits.len());
+        let mut left = parts.0.len();
+        for Part { memories, .. } in parts.0 {
+            left -= 1;
+            let count = memories.len();
+            let turn = if left == 0 { turn.take() } else { None };
+            match self.begin_many(space, memories, turn).await {
+                Ok(part) => begun.extend(part),
+                Err(error) if begun.is_empty() => return Err(error),
+                Err(error) => begun.extend(std::iter::repeat_n(Err(error), count)),
             }
-        };
+        }
         let mut begun = begun.into_iter();
         let missing = || ViewError::Aborted("a batch was answered in part".to_owned());
-        Ok(results
+        Ok(fits
             .into_iter()
-            .map(|fits| fits.and_then(|()| Ok(begun.next().ok_or_else(missing)??)))
+            .map(|fits| fits.and_then(|()| begun.next().ok_or_else(missing)?))
             .collect())
+    }
+
+    /// Starts the memories of one command.
+    async fn begin_many<T: Send>(
+        &self,
+        space: SpaceId,
+        memories: Vec<Ipld>,
+        turn: T,
+    ) -> Result<Vec<Result<MemoryId, ViewError>>, ViewError> {
+        let command = Command::Begin { space, memories };
+        match self.handle().command_in_turn(command, turn).await?? {
+            Reply::Begun(begun) => {
+                Ok(begun.into_iter().map(|memory| memory.map_err(ViewError::from)).collect())
+            }
+            other => Err(ViewError::Aborted(format!("a batch was answered with {other:?}"))),
+        }
     }
 
     /// Applies a JSON merge patch (RFC 7396) to a memory. Returns the record that was written;
@@ -175,14 +198,53 @@ impl Views {
     }
 }
 
+/// Memories that one command can begin, and bytes that their records have at most.
+#[derive(Default)]
+struct Part {
+    memories: Vec<Ipld>,
+    bytes: usize,
+}
+
+/// Memories, as one command after the other begins them. One there is, even of none, so that the
+/// core says whether this node may write.
+struct Parts(Vec<Part>);
+
+impl Default for Parts {
+    fn default() -> Self {
+        Self(vec![Part::default()])
+    }
+}
+
+impl Parts {
+    /// Adds a memory, whose body has so many bytes.
+    fn push(&mut self, edits: Ipld, body: usize) {
+        let bytes = body + ocm_record::limits::HEADER_BYTES;
+        match self.0.last_mut() {
+            Some(part)
+                if part.bytes + bytes <= limits::BEGUN_BYTES
+                    && part.memories.len() < limits::BEGUN_MEMORIES =>
+            {
+                part.memories.push(edits);
+                part.bytes += bytes;
+            }
+            _ => self.0.push(Part { memories: vec![edits], bytes }),
+        }
+    }
+}
+
 /// Edits as they stand in a record, if they fit into one.
 fn fitting(edits: &[Edit]) -> Result<Ipld, ViewError> {
+    Ok(measured(edits)?.0)
+}
+
+/// As [`fitting`], with the bytes of the body.
+fn measured(edits: &[Edit]) -> Result<(Ipld, usize), ViewError> {
     let body = Body { salt: [0; SALT_LEN], lineage: Vec::new(), content: encode_edits(edits) };
     let (size, limit) = (body.encode().len(), ocm_record::limits::BODY_BYTES);
     if size > limit {
         return Err(ViewError::TooLarge { size, limit });
     }
-    Ok(body.content)
+    Ok((body.content, size))
 }
 
 fn plan(
