@@ -1,8 +1,11 @@
-//! Batches: many memories begun at once, each acknowledged by itself, all by one flush.
+//! Batches: many memories begun at once, each acknowledged by itself, those of one space by one
+//! flush.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use axum::Json;
+use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
 use ocm_record::{MemoryId, RecordId};
@@ -55,33 +58,36 @@ pub(super) async fn create(
     request: Request,
 ) -> Result<Json<Outcomes>, Problem> {
     let limit = api.0.config.batch_timeout;
-    match tokio::time::timeout(limit, carry_out(&api, request)).await {
+    let begun = AtomicBool::new(false);
+    match tokio::time::timeout(limit, carry_out(&api, request, &begun)).await {
         Ok(outcomes) => outcomes.map(Json),
-        Err(_) => Err(Problem::new(
-            Reason::Unavailable,
-            format!(
-                "the batch was not done within {} seconds; it may be written all the same: send \
-                 smaller ones, or allow more with api.batch_timeout_seconds",
-                limit.as_secs()
-            ),
-        )),
+        Err(_) => {
+            let what = if begun.into_inner() {
+                "done: it may be written all the same"
+            } else {
+                "begun: nothing of it is written"
+            };
+            Err(Problem::new(
+                Reason::Unavailable,
+                format!(
+                    "within {} seconds the batch was not {what}; send smaller ones, or allow more \
+                     with api.batch_timeout_seconds",
+                    limit.as_secs()
+                ),
+            ))
+        }
     }
 }
 
-async fn carry_out(api: &Api, request: Request) -> Result<Outcomes, Problem> {
+/// Sets `begun` before anything is written.
+async fn carry_out(api: &Api, request: Request, begun: &AtomicBool) -> Result<Outcomes, Problem> {
     // Never closed. What is read meanwhile lies in memory.
     let _place = api.0.batches.acquire().await;
-    // Batches are written in the order in which they came, although several are under way.
+    let request = receive(request).await?;
+    // Batches are written in the order in which they were received, although several are under way.
     let mut turn = Some(api.0.batch_turn.lock().await);
     let batch = Json::<Batch>::from_request(request, &()).await;
-    let Json(Batch { space, items }) = batch.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
-            let limit = limits::BATCH_BYTES;
-            let detail = format!("the body of a batch has at most {limit} bytes: split it");
-            return Problem::new(Reason::TooLarge, detail);
-        }
-        refuse(&rejection)
-    })?;
+    let Json(Batch { space, items }) = batch.map_err(|rejection| refuse(&rejection))?;
     let (count, limit) = (items.len(), api.0.config.batch_memories);
     if count > limit {
         return Err(Problem::new(
@@ -92,14 +98,14 @@ async fn carry_out(api: &Api, request: Request) -> Result<Outcomes, Problem> {
             ),
         ));
     }
-    let mut outcomes: BTreeMap<usize, Result<MemoryId, Problem>> = BTreeMap::new();
+    let mut outcomes = Sofar::default();
     // Those that name no space come first: where theirs cannot be written, nothing is.
     let mut spaces: BTreeMap<Option<String>, Vec<(usize, Value)>> = BTreeMap::new();
     for (index, item) in items.into_iter().enumerate() {
         match serde_json::from_value::<New>(item) {
             Ok(New { space, content }) => spaces.entry(space).or_default().push((index, content)),
             Err(error) => {
-                outcomes.insert(index, Err(Problem::bad(error)));
+                outcomes.items.insert(index, Err(Problem::bad(error)));
             }
         }
     }
@@ -108,15 +114,17 @@ async fn carry_out(api: &Api, request: Request) -> Result<Outcomes, Problem> {
         left -= 1;
         let turn = if left == 0 { turn.take() } else { None };
         let (indexes, contents): (Vec<usize>, Vec<Value>) = contents.into_iter().unzip();
-        match write(api, named.as_deref().or(space.as_deref()), contents, turn).await {
-            Ok(results) => outcomes.extend(indexes.into_iter().zip(results)),
-            Err(problem) if named.is_none() || problem.is_of_node() => return Err(problem),
-            Err(problem) => {
-                outcomes.extend(indexes.into_iter().map(|index| (index, Err(problem.clone()))));
+        let results = match &outcomes.fault {
+            Some(fault) => Err(fault.clone()),
+            None => {
+                begun.store(true, Ordering::Relaxed);
+                write(api, named.as_deref().or(space.as_deref()), contents, turn).await
             }
-        }
+        };
+        outcomes.take(indexes, results, named.is_none())?;
     }
     let items: Vec<Outcome> = outcomes
+        .items
         .into_iter()
         .map(|(index, outcome)| match outcome {
             Ok(memory) => Outcome::Written { index, id: memory.0, memory },
@@ -125,6 +133,55 @@ async fn carry_out(api: &Api, request: Request) -> Result<Outcomes, Problem> {
         .collect();
     let written = items.iter().filter(|item| matches!(item, Outcome::Written { .. })).count();
     Ok(Outcomes { written, failed: items.len() - written, items })
+}
+
+/// The request with its whole body at hand: who is slow to send one holds up nobody else.
+async fn receive(request: Request) -> Result<Request, Problem> {
+    let (parts, body) = request.into_parts();
+    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
+    let body = body.map_err(|rejection| {
+        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            let limit = limits::BATCH_BYTES;
+            let detail = format!("the body of a batch has at most {limit} bytes: split it");
+            return Problem::new(Reason::TooLarge, detail);
+        }
+        Problem::bad(rejection.body_text()).with_status(rejection.status())
+    })?;
+    Ok(Request::from_parts(parts, Body::from(body)))
+}
+
+/// What became of the items so far.
+#[derive(Default)]
+struct Sofar {
+    items: BTreeMap<usize, Result<MemoryId, Problem>>,
+    /// What befell the node after some were written: nothing more is.
+    fault: Option<Problem>,
+}
+
+impl Sofar {
+    /// Takes what became of the items of one space. A problem is one of the whole request where
+    /// the space is the batch's own, or the node failed, and nothing is written; else it is said
+    /// of these items, so that what is written is acknowledged.
+    fn take(
+        &mut self,
+        indexes: Vec<usize>,
+        results: Result<Vec<Result<MemoryId, Problem>>, Problem>,
+        own: bool,
+    ) -> Result<(), Problem> {
+        match results {
+            Ok(results) => self.items.extend(indexes.into_iter().zip(results)),
+            Err(problem) => {
+                if own || problem.is_of_node() {
+                    if !self.items.values().any(Result::is_ok) {
+                        return Err(problem);
+                    }
+                    self.fault = Some(problem.clone());
+                }
+                self.items.extend(indexes.into_iter().map(|index| (index, Err(problem.clone()))));
+            }
+        }
+        Ok(())
+    }
 }
 
 async fn write(
@@ -136,4 +193,26 @@ async fn write(
     let space = space_for(api, space).await?;
     let results = api.0.views.create_many(space, contents, turn).await?;
     Ok(results.into_iter().map(|result| result.map_err(Problem::from)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_acknowledged_when_the_node_fails_after_it() {
+        let fault = || Problem::new(Reason::Internal, "the disk is full");
+        let memory = MemoryId(RecordId::of_header(ocm_record::Time(1), b"one"));
+        let mut outcomes = Sofar::default();
+        // Nothing is written yet.
+        assert_eq!(outcomes.take(vec![0], Err(fault()), false), Err(fault()));
+        assert_eq!(outcomes.take(vec![3], Ok(vec![Ok(memory)]), false), Ok(()));
+        let unknown = Problem::new(Reason::UnknownSpace, "no such space");
+        assert_eq!(outcomes.take(vec![2], Err(unknown.clone()), false), Ok(()));
+        assert_eq!(outcomes.fault, None, "that is the item's own affair");
+        assert_eq!(outcomes.take(vec![0, 1], Err(fault()), false), Ok(()));
+        assert_eq!(outcomes.fault, Some(fault()));
+        let items: Vec<_> = outcomes.items.into_values().collect();
+        assert_eq!(items, [Err(fault()), Err(fault()), Err(unknown), Ok(memory)]);
+    }
 }

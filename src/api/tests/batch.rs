@@ -89,6 +89,44 @@ async fn a_batch_past_a_limit_says_which() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_batch_whose_records_are_larger_than_one_command_takes_is_written() {
+    let node = Harness::start(1);
+    let space = node.space("one").await;
+    let mut server = Server::over(node, Some(space));
+    let config = ApiConfig { batch_memories: 500, ..server.api.0.config.clone() };
+    let (handle, views) = (server.node.handle.clone(), server.node.views.clone());
+    server.api = Api::new(handle, views, config, server.api.0.metrics.clone());
+    // Of each number 4 bytes here, and 9 in its record.
+    let mut items = vec![json!({"content": {"data": vec![1.5; 2000]}}); 500];
+    items[499] = json!({"content": 1});
+    let answer = server.post("/v1/memories:batch", json!({"items": items}), 200).await;
+    assert_eq!((&answer["written"], &answer["failed"]), (&json!(499), &json!(1)));
+    let memory = text(&answer["items"][498]["memory"]).to_owned();
+    let content = &server.get(&format!("/v1/memories/{memory}")).await["content"];
+    assert_eq!(content["data"].as_array().unwrap().len(), 2000);
+    assert_eq!(server.get("/status").await["memories"], 499);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_is_sent_slowly_holds_up_no_other() {
+    let node = Harness::start(1);
+    let space = node.space("one").await;
+    let server = Server::over(node, Some(space));
+    let never = futures::stream::pending::<Result<Vec<u8>, std::io::Error>>();
+    let slow = server
+        .request("POST", "/v1/memories:batch")
+        .header("content-type", "application/json")
+        .body(Body::from_stream(never))
+        .unwrap();
+    let batch = json!({"items": [{"content": {}}]});
+    tokio::select! {
+        biased;
+        answer = server.send(slow, "127.0.0.1:5") => panic!("{answer:?}"),
+        answer = server.post("/v1/memories:batch", batch, 200) => assert_eq!(answer["written"], 1),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_batch_that_takes_too_long_says_so() {
     let node = Harness::start(1);
     let space = node.space("one").await;
@@ -104,4 +142,5 @@ async fn a_batch_that_takes_too_long_says_so() {
     assert_eq!((status, text(&problem["type"])), (503, "urn:ocm:unavailable"));
     let detail = text(&problem["detail"]);
     assert!(detail.contains("0 seconds") && detail.contains("api.batch_timeout_seconds"));
+    assert!(detail.contains("not begun"), "{detail}");
 }
