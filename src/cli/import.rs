@@ -4,17 +4,18 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use super::Context;
 use super::exit::{Exit, Failure};
 use super::output::{clean, count, print_json};
-use crate::client::{Answer, Client, ClientError};
+use crate::client::{Client, ClientError};
 
 /// Bytes of the longest line: what the API takes of one memory.
 const LONGEST_LINE: u64 = 1024 * 1024;
@@ -23,6 +24,12 @@ const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// Batches that are under way at once, so that one can be signed while another is written.
 const UNDER_WAY: usize = 2;
+
+/// What the answer to a batch may take beyond the time that the node has for it.
+const MARGIN: Duration = Duration::from_secs(5);
+
+/// The HTTP status of a batch that is larger than the node takes.
+const TOO_LARGE: u16 = 413;
 
 /// Takes away what stands on the line of a terminal.
 const CLEAR: &str = "\r\x1b[K";
@@ -81,7 +88,8 @@ struct Report<'a> {
 /// `ocm import FILE`.
 pub(super) fn run(import: Import, context: Context<'_, '_>) -> Result<Exit, Failure> {
     let Import { file, space, from, to } = import;
-    let client = context.client()?;
+    let batch = Duration::from_secs(context.loaded.config.api.batch_timeout_seconds.into());
+    let client = context.client_with(patience(context.global.timeout, batch))?;
     let Context { global, loaded, io } = context;
     // Each line may name its own, so that there need be none.
     let space = space.or_else(|| loaded.config.space.default.map(|id| id.to_string()));
@@ -104,6 +112,46 @@ pub(super) fn run(import: Import, context: Context<'_, '_>) -> Result<Exit, Fail
     report.end(done)
 }
 
+/// How long to wait for the answer to a batch that may take so long.
+fn patience(timeout: Duration, batch: Duration) -> Duration {
+    timeout.max(batch + MARGIN)
+}
+
+/// What became of the items of a batch, as far as that is known, and why no further.
+type Heard = (Vec<Json>, Result<(), Failure>);
+
+/// Sends items to be written. As many at once as `most`, which is halved where the node takes
+/// fewer: of what is too large it writes nothing.
+fn send(client: &Client, space: Option<&str>, mut items: Vec<Json>, most: &AtomicUsize) -> Heard {
+    let mut outcomes = Vec::with_capacity(items.len());
+    while !items.is_empty() {
+        let count = items.len().min(most.load(Ordering::Relaxed)).max(1);
+        let part: Vec<Json> = items.drain(..count).collect();
+        let mut body = json!({ "items": part });
+        if let Some(space) = space {
+            body["space"] = space.into();
+        }
+        match client.post("/v1/memories:batch", Some(&body)) {
+            Ok(answer) if answer.items().len() == count => {
+                outcomes.extend_from_slice(answer.items());
+            }
+            Ok(answer) => {
+                let said = answer.items().len();
+                let why = anyhow!("the node says of {said} what became of them, not of {count}");
+                return (outcomes, Err(why.into()));
+            }
+            Err(ClientError::Problem(problem)) if problem.status == TOO_LARGE && count > 1 => {
+                most.fetch_min(count / 2, Ordering::Relaxed);
+                if let Json::Array(part) = body["items"].take() {
+                    items.splice(..0, part);
+                }
+            }
+            Err(error) => return (outcomes, Err(error.into())),
+        }
+    }
+    (outcomes, Ok(()))
+}
+
 /// Sends batch after batch, in the order of the lines: while one is under way the next is read, and
 /// follows it. After a failure nothing more is sent, and what is under way is waited for.
 fn stream(
@@ -113,14 +161,15 @@ fn stream(
     most: usize,
     report: &mut Report<'_>,
 ) -> Result<(), Failure> {
+    let most = &AtomicUsize::new(most);
     std::thread::scope(|scope| {
         let senders: [_; UNDER_WAY] = std::array::from_fn(|_| {
-            let (bodies, to_send) = sync_channel::<Json>(1);
-            let (answered, answers) = sync_channel::<Result<Answer, ClientError>>(1);
+            let (bodies, to_send) = sync_channel::<Vec<Json>>(1);
+            let (answered, answers) = sync_channel::<Heard>(1);
             scope.spawn(move || {
-                for body in to_send {
+                for items in to_send {
                     // Ends with the one that reads.
-                    if answered.send(client.post("/v1/memories:batch", Some(&body))).is_err() {
+                    if answered.send(send(client, space, items, most)).is_err() {
                         return;
                     }
                 }
@@ -130,24 +179,20 @@ fn stream(
         let mut turns = senders.iter().cycle();
         let mut under_way = VecDeque::new();
         let mut done = Ok(());
-        let mut next = lines.batch(most);
+        let mut next = lines.batch(most.load(Ordering::Relaxed));
         loop {
             let sending = done.is_ok() && next.as_ref().is_ok_and(|batch| !batch.is_empty());
             if sending && under_way.len() < UNDER_WAY {
                 let (mut batch, (bodies, answers)) = (next?, turns.next().ok_or_else(died)?);
                 let items = batch.iter_mut().filter_map(|line| line.item.as_mut().ok());
-                let items: Vec<Json> = items.map(Json::take).collect();
-                let mut body = Map::from_iter([("items".to_owned(), Json::Array(items))]);
-                body.extend(space.map(|space| ("space".to_owned(), json!(space))));
-                bodies.send(Json::Object(body)).map_err(|_| died())?;
+                bodies.send(items.map(Json::take).collect()).map_err(|_| died())?;
                 under_way.push_back((batch, answers));
-                next = lines.batch(most);
+                next = lines.batch(most.load(Ordering::Relaxed));
             } else if let Some((sent, answers)) = under_way.pop_front() {
-                let answer: Result<Answer, ClientError> = answers.recv().map_err(|_| died())?;
-                let lines = sent.first().zip(sent.last());
+                let heard: Heard = answers.recv().map_err(|_| died())?;
+                let heard = report.answered(&sent, heard);
+                let lines = sent.iter().find(|line| line.number > report.last).zip(sent.last());
                 let lines = lines.map(|(first, last)| (first.number, last.number));
-                let heard = answer.map_err(Failure::from);
-                let heard = heard.and_then(|answer| report.answered(sent, &answer));
                 match (heard, done.is_ok()) {
                     (Err(failure), true) => {
                         report.unknown = lines;
@@ -174,21 +219,20 @@ fn died() -> Failure {
 }
 
 impl Report<'_> {
-    /// Says what became of the lines of a batch.
-    fn answered(&mut self, batch: Vec<Line>, answer: &Answer) -> Result<(), Failure> {
-        let mut outcomes = answer.items().iter();
+    /// Says what became of the lines of a batch, to the first of which it is not known.
+    fn answered(&mut self, batch: &[Line], (outcomes, ended): Heard) -> Result<(), Failure> {
+        let mut outcomes = outcomes.iter();
         for Line { number, item } in batch {
             match item {
-                Err(why) => self.line(number, &Json::Null, &problem(&why))?,
-                Ok(_) => {
-                    let outcome = outcomes.next().ok_or_else(|| {
-                        anyhow!("the node does not say what became of line {number}")
-                    })?;
-                    self.line(number, &outcome["id"], &outcome["error"])?;
-                }
+                Err(why) => self.line(*number, &Json::Null, &problem(why))?,
+                Ok(_) => match outcomes.next() {
+                    Some(outcome) => self.line(*number, &outcome["id"], &outcome["error"])?,
+                    None => break,
+                },
             }
         }
         self.output.flush()?;
+        ended?;
         if self.progress {
             let rate = self.written as f64 / self.began.elapsed().as_secs_f64();
             let (done, last) = (memories(self.written), self.last);
@@ -332,6 +376,13 @@ fn item(text: &[u8]) -> Result<Json, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_answer_may_take_as_long_as_the_node_has_for_a_batch() {
+        let [short, long] = [30, 60].map(Duration::from_secs);
+        assert_eq!(patience(short, long), long + MARGIN);
+        assert_eq!(patience(long * 2, long), long * 2);
+    }
 
     #[test]
     fn lines_in_doubt_are_told_from_those_that_are_written() {

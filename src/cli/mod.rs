@@ -125,11 +125,10 @@ enum Configured {
 Each line is the content of one memory, a JSON object; or {\"space\": ID, \"content\": {…}}, which is \
 taken apart when it has nothing else in it. Empty lines are left out.
 
-Lines are sent in batches (api.batch_memories), each made durable by one flush and acknowledged \
-line by line. A line that cannot be written is named, and does not stop the others; the command then \
+Lines are sent in batches (api.batch_memories; smaller ones where the node takes no more at once), \
+acknowledged line by line, with one flush for the lines of one space in a batch. A line that cannot be written is named, and does not stop the others; the command then \
 exits 1. What is cut short says with which line to go on: --from. Two batches are under way at once; \
-what became of them when this program is killed is not known, save that each is written whole or \
-not at all.
+what became of them when this program is killed is not known.
 
 Examples:
   ocm import visits.jsonl
@@ -187,6 +186,11 @@ struct Context<'a, 'io> {
 impl Context<'_, '_> {
     /// A client of the running node.
     fn client(&self) -> Result<Client, Failure> {
+        self.client_with(self.global.timeout)
+    }
+
+    /// As [`Self::client`], with a time of its own that an answer may take.
+    fn client_with(&self, timeout: Duration) -> Result<Client, Failure> {
         let api = &self.loaded.config.api;
         let address = match &self.global.api {
             Some(address) => address.clone(),
@@ -196,7 +200,7 @@ impl Context<'_, '_> {
             Some(token) => TokenSource::Given(token.reveal().to_owned()),
             None => TokenSource::of_data_dir(&self.loaded.config.data_dir),
         };
-        Ok(Client::new(address, token, self.global.timeout))
+        Ok(Client::new(address, token, timeout))
     }
 
     /// The space that was named, else the one that the configuration names.

@@ -69,6 +69,40 @@ fn a_batch_has_no_more_lines_than_is_set() {
 }
 
 #[test]
+fn a_batch_that_the_node_does_not_take_is_sent_in_halves() {
+    let too_large = || problem("too-large", 413, "a batch has at most 3 memories, this one has 4");
+    let sent = |server: &Server| -> Vec<Json> {
+        server.requests().iter().map(|request| request.json()["items"].clone()).collect()
+    };
+    let person = Person::new().set("OCM_API_BATCH_MEMORIES", "4");
+    let input = r#"{"n":0} {"n":1} {"n":2} {"n":3}"#.replace(' ', "\n");
+    let items = |from: usize, to: usize| -> Json {
+        (from..to).map(|n| json!({"content": {"n": n}})).collect()
+    };
+
+    let server =
+        Server::new([(ROUTE, too_large()), (ROUTE, answer(2, &[])), (ROUTE, answer(2, &[1]))]);
+    let ran = import(&server, &person, &[], &input);
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Failed, "3 memories written, 1 line failed\n"));
+    assert_eq!(ran.errors, "line 4: the change is too large\n");
+    assert_eq!(sent(&server), [items(0, 4), items(0, 2), items(2, 4)]);
+
+    // What was written before a failure is not to be sent again.
+    let stopping = problem("stopping", 503, "the node is stopping");
+    let server = Server::new([(ROUTE, too_large()), (ROUTE, answer(2, &[])), (ROUTE, stopping)]);
+    let ran = import(&server, &person, &[], &input);
+    assert_eq!(ran.exit, Exit::Unreachable, "{ran:?}");
+    assert!(ran.errors.contains("2 memories written"), "{ran:?}");
+    assert!(ran.errors.contains("go on with --from 3 ("), "{ran:?}");
+
+    // A single one that is too large is not sent again and again.
+    let server = Server::new([]).repeating(ROUTE, too_large());
+    let ran = import(&server, &person, &[], &input);
+    assert!(ran.errors.contains("go on with --from 1 ("), "{ran:?}");
+    assert_eq!(sent(&server), [items(0, 4), items(0, 2), items(0, 1)]);
+}
+
+#[test]
 fn programs_hear_of_each_line() {
     let server = Server::new([(ROUTE, answer(2, &[1]))]);
     let ran = import(&server, &Person::new(), &["--json"], "{}\n{\n{}\n");
