@@ -33,7 +33,13 @@ fn main() {
         process::be(&args);
         return;
     }
-    let mut table = Table::new(args);
+    let mut table = match Table::new(args) {
+        Ok(table) => table,
+        Err(error) => {
+            eprintln!("{error}");
+            std::process::exit(2);
+        }
+    };
     transfer::rows(&mut table);
     reconcile::rows(&mut table);
     write::rows(&mut table);

@@ -1,5 +1,9 @@
 //! The table: each row with its reference, its figure, its goal, and whether it holds.
 
+/// The names by which rows are asked for.
+const NAMES: [&str; 8] =
+    ["transfer", "empty", "million", "reconcile", "latency", "writes", "import", "gossip"];
+
 /// The rows so far.
 pub(crate) struct Table {
     wanted: Vec<String>,
@@ -8,12 +12,17 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// A table of the rows whose names contain one of these words; of all rows without one.
-    pub(crate) fn new(wanted: Vec<String>) -> Self {
-        Self { wanted, rows: Vec::new(), holds: true }
+    /// A table of the rows of these names; of all rows without one. A name that no row has is an
+    /// error.
+    pub(crate) fn new(wanted: Vec<String>) -> Result<Self, String> {
+        match wanted.iter().find(|name| !NAMES.contains(&name.as_str())) {
+            Some(name) => Err(format!("there is no row {name}: give some of {}", NAMES.join(", "))),
+            None => Ok(Self { wanted, rows: Vec::new(), holds: true }),
+        }
     }
 
     pub(crate) fn wants(&self, name: &str) -> bool {
+        assert!(NAMES.contains(&name), "{name} is not among the names of rows");
         self.wanted.is_empty() || self.wanted.iter().any(|word| word == name)
     }
 
