@@ -133,12 +133,17 @@ pub(super) fn drive(
             .flat_map(|(node, next)| std::iter::repeat_n((node, next), each))
             .map(|(node, next)| scope.spawn(|| writing.write(node, next, nodes.len() as u64)))
             .collect();
-        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
+        // The last memory is due before the end: a load lasts as long as was asked for.
+        let end = writing.began + Duration::from_secs(args.seconds.into());
+        while !writers.iter().all(std::thread::ScopedJoinHandle::is_finished)
+            || (Instant::now() < end && interrupt.times() == 0)
+        {
             progress.tell(writing, &arrivals);
             std::thread::sleep(LOOK);
         }
         writing.began.elapsed()
     });
+    let cpu: Vec<_> = nodes.iter().map(report::processor_time_of).collect();
     drop(progress);
     let Writing { written, failures, .. } = writing;
     let written = written.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -146,9 +151,13 @@ pub(super) fn drive(
     let missing = arrivals.drain(&written, DRAIN, LOOK, interrupt);
     let reach = arrivals.reach(&written);
     let lagged = arrivals.lagged();
-    let untimed = if lagged > 0 { ask_for(nodes, &missing) } else { 0 };
+    let untimed = if lagged > 0 { ask_for(nodes, &missing, interrupt) } else { 0 };
     let lacking = arrivals.lacking(&missing, nodes);
-    let after = nodes.iter().map(report::Use::of).collect::<Result<Vec<_>, DevnetError>>()?;
+    let after = nodes.iter().zip(cpu).map(|(node, cpu)| {
+        let now = report::Use::of(node)?;
+        Ok(report::Use { cpu, ..now })
+    });
+    let after = after.collect::<Result<Vec<_>, DevnetError>>()?;
     Ok(Report::new(
         args,
         report::Measured {
@@ -156,6 +165,7 @@ pub(super) fn drive(
             written: written.len() as u64,
             failures,
             reach,
+            everywhere: arrivals.everywhere() + untimed,
             untimed,
             lagged,
             interrupted: interrupt.times() > 0,
@@ -165,10 +175,11 @@ pub(super) fn drive(
     ))
 }
 
-/// How many of these memories every node has after all, whose events were lost.
-fn ask_for(nodes: &[Node], missing: &[String]) -> u64 {
+/// How many of these memories every node has after all, whose events were lost; until a signal.
+fn ask_for(nodes: &[Node], missing: &[String], interrupt: &Interrupt) -> u64 {
     let has = |node: &Node, id: &str| node.get(&format!("/v1/memories/{id}")).is_ok();
-    let everywhere = |id: &&String| nodes.iter().all(|node| has(node, id));
+    let everywhere =
+        |id: &&String| nodes.iter().all(|node| interrupt.times() == 0 && has(node, id));
     missing.iter().filter(everywhere).count() as u64
 }
 

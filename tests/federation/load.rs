@@ -64,7 +64,10 @@ fn a_load_reaches_every_node_and_its_figures_agree() {
     let (p50, p99, max) =
         (figure("/reach_ms/p50"), figure("/reach_ms/p99"), figure("/reach_ms/max"));
     assert!(0.0 <= p50 && p50 <= p99 && p99 <= max, "{report}");
-    assert_eq!(report["cpu"].as_array().unwrap().len(), 3);
+    assert!(figure("/rate/reached") <= figure("/rate/asked") * 1.05, "{report}");
+    let cpu = report["cpu"].as_array().unwrap();
+    assert_eq!(cpu.len(), 3);
+    assert!(cpu.iter().all(|node| node["percent_of_a_core"].is_number()), "{report}");
     assert_eq!(report["interrupted"], false);
 
     net.run(&["kill", "1"]);

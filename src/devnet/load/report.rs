@@ -15,9 +15,9 @@ const REACHED: f64 = 0.95;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Use {
     /// Bytes of its store on the disk.
-    disk: Option<u64>,
+    pub(super) disk: Option<u64>,
     /// Processor time; `None` where the system does not tell.
-    cpu: Option<Duration>,
+    pub(super) cpu: Option<Duration>,
 }
 
 impl Use {
@@ -25,8 +25,13 @@ impl Use {
     pub(super) fn of(node: &Node) -> Result<Self, DevnetError> {
         let stats = node.read("/stats", "say how large its store is")?;
         let disk = stats.json()["disk"]["store_bytes"].as_u64();
-        Ok(Self { disk, cpu: node.entry.pid.and_then(processor_time) })
+        Ok(Self { disk, cpu: processor_time_of(node) })
     }
+}
+
+/// The processor time that a node has used until now.
+pub(super) fn processor_time_of(node: &Node) -> Option<Duration> {
+    node.entry.pid.and_then(processor_time)
 }
 
 /// The processor time that a process has used, as Linux tells it, in ticks of 10 ms.
@@ -46,6 +51,8 @@ pub(super) struct Measured {
     pub(super) failures: (u64, Option<String>),
     /// From acknowledgement to the last node, for each that reached all; the shortest first.
     pub(super) reach: Vec<Duration>,
+    /// Memories that came to be everywhere meanwhile, those of other loads included.
+    pub(super) everywhere: u64,
     /// Memories that are everywhere, since when is not known.
     pub(super) untimed: u64,
     pub(super) lagged: u64,
@@ -80,7 +87,8 @@ impl Report {
         uses: impl Iterator<Item = (usize, (Use, Use))>,
         lacking: Vec<(usize, String)>,
     ) -> Self {
-        let Measured { took, written, failures, reach, untimed, lagged, interrupted } = measured;
+        let Measured { took, written, failures, reach, everywhere, untimed, lagged, interrupted } =
+            measured;
         let within = |share: f64| {
             let last = reach.len().checked_sub(1)?;
             Some(reach[(last as f64 * share).round() as usize].as_secs_f64() * 1000.0)
@@ -88,7 +96,8 @@ impl Report {
         let uses: Vec<(usize, (Use, Use))> = uses.collect();
         let grown =
             uses.iter().map(|(_, (before, after))| Some(after.disk? as f64 - before.disk? as f64));
-        let grown = grown.sum::<Option<f64>>().filter(|_| written > 0);
+        let grown = grown.sum::<Option<f64>>().filter(|_| everywhere > 0);
+        // Both were taken when nothing more was written.
         let cpu = uses.iter().map(|(index, (before, after))| {
             let used =
                 after.cpu.zip(before.cpu).map(|(after, before)| after.saturating_sub(before));
@@ -105,7 +114,7 @@ impl Report {
             reach: within(0.5).zip(within(0.99)).zip(within(1.0)).map(|((a, b), c)| [a, b, c]),
             untimed,
             lagged,
-            disk: grown.map(|grown| grown / uses.len() as f64 / written as f64),
+            disk: grown.map(|grown| grown / uses.len() as f64 / everywhere as f64),
             cpu: cpu.collect(),
             lacking,
         }
@@ -192,5 +201,32 @@ impl Report {
             ));
         }
         notes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_disk_is_shared_with_other_loads_and_the_processor_measured_while_writing() {
+        let at = |disk, cpu_ms| Use { disk: Some(disk), cpu: Some(Duration::from_millis(cpu_ms)) };
+        let uses = [(0, (at(0, 100), at(1000, 600))), (1, (at(500, 0), at(1500, 1000)))];
+        let measured = Measured {
+            took: Duration::from_secs(2),
+            written: 5,
+            failures: (0, None),
+            reach: vec![Duration::from_millis(3); 5],
+            everywhere: 10,
+            untimed: 0,
+            lagged: 0,
+            interrupted: false,
+        };
+        let args = LoadArgs { rate: 3, seconds: 2, size: 10 };
+        let json = Report::new(&args, measured, uses.into_iter(), Vec::new()).to_json();
+        assert_eq!(json["disk_bytes_per_record"], 100.0);
+        assert_eq!(json["rate"], json!({"asked": 3, "reached": 2.5}));
+        let cpu = |index: usize| json["cpu"][index]["percent_of_a_core"].clone();
+        assert_eq!((cpu(0), cpu(1)), (json!(25.0), json!(50.0)));
     }
 }
