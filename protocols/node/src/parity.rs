@@ -160,18 +160,6 @@ impl Node {
         let equal = comparable && same;
         peer.denies_no_more(&space);
         let Some(shared) = peer.shared.get_mut(&space) else { return equal };
-        if equal {
-            shared.interval = (shared.interval * 2).min(longest);
-        }
-        if shared.run.is_idle() || equal {
-            // Until the peer has heard what we store now, it cannot know that it is equal.
-            let heard = shared.told == Some(ours);
-            let pause = if heard { shared.interval.min(longest) } else { retell };
-            shared.due = now + random::jitter(&mut self.rng, pause);
-        }
-        shared.audit.equal = same;
-        let before = peer.before;
-        let belied = same.then(|| self.stuck.contradiction(space, id, before)).flatten();
         let before = self.compared.get(&(space, id)).map(|kept| &kept.state);
         let stands = before.filter(|before| before.ours == ours && before.theirs == theirs);
         let (here, there, exact) = match (found, stands) {
@@ -186,6 +174,23 @@ impl Node {
                 (here, there, false)
             }
         };
+        // The pause grows while comparisons find nothing to do, or again what they could not mend;
+        // a new difference is looked at again soon.
+        if !exact && stands.is_none() {
+            shared.interval = limits::INTERVAL_MIN_MS;
+        } else if equal || found.is_some() {
+            shared.interval *= 2;
+        }
+        shared.interval = shared.interval.min(longest);
+        if shared.run.is_idle() || equal {
+            // Until the peer has heard what we store now, it cannot know that it is equal.
+            let heard = shared.told == Some(ours);
+            let pause = if heard { shared.interval } else { retell };
+            shared.due = now + random::jitter(&mut self.rng, pause);
+        }
+        shared.audit.equal = same;
+        let peer_before = peer.before;
+        let belied = same.then(|| self.stuck.contradiction(space, id, peer_before)).flatten();
         let state = ParityState {
             did,
             nonce,

@@ -267,15 +267,13 @@ impl Node {
     }
 
     fn session_done(&mut self, id: PeerId, space: SpaceId, outcome: &Outcome) {
-        let longest = self.settings.compare_every_ms;
         let mut run = 0;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Idle;
             run = shared.number;
-            // A session that moves nothing is repeated more and more rarely.
-            let pause =
-                if shared.moved > 0 { limits::INTERVAL_MIN_MS } else { shared.interval * 2 };
-            shared.interval = pause.min(longest);
+            if shared.moved > 0 {
+                shared.interval = limits::INTERVAL_MIN_MS;
+            }
         }
         let Some(statement) = outcome.theirs else { return };
         let Some(theirs) = self.take_statement(id, space, &statement) else {

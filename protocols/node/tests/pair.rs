@@ -9,6 +9,7 @@ use disk::Disk;
 use ipld_core::ipld;
 use ipld_core::ipld::Ipld;
 use ocm_discovery::PeerId;
+use ocm_memory::{Edit, Path, encode_edits};
 use ocm_node::storage::{Batch, Key, ReadError, Reader, Value};
 use ocm_node::{
     ChannelId, Command, Event, GossipVerdict, Identity, Input, JobId, Node, Output, Reply,
@@ -871,4 +872,37 @@ fn what_was_stated_outlasts_the_peer_and_the_process() {
     let at = entry.windows(64).position(|part| part == after.statement.signature().as_bytes());
     entry[at.unwrap()] ^= 1;
     assert_eq!(kept(&Rig::open(1, disk)), None);
+}
+
+#[test]
+fn what_was_written_while_a_session_moved_nothing_is_not_left_until_the_longest_pause() {
+    let (mut owner, mut member) = (Rig::new(1), Rig::new(2));
+    let space = owner.create(Access::Members);
+    owner.grant(space, member.did);
+    member.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut owner, &mut member, now);
+    // They are equal for so long that they compare every ten minutes.
+    talk(&mut owner, &mut member, &mut now, 3 * 600_000);
+    assert!(member.holds(space));
+
+    // The member is slow: what it is sent waits, and is sent again in a session.
+    let write = |owner: &mut Rig, now| {
+        let edit = Edit::Set { path: Path::key("text"), value: Ipld::String("x".into()) };
+        let memories = vec![encode_edits(&[edit])];
+        owner.give(now, Input::Command { ticket: 0, command: Command::Begin { space, memories } });
+    };
+    member.verifies = false;
+    write(&mut owner, now);
+    talk(&mut owner, &mut member, &mut now, 2000);
+    // It takes no more meanwhile.
+    for _ in 0..3 {
+        write(&mut owner, now);
+        talk(&mut owner, &mut member, &mut now, 100);
+    }
+    member.verifies = true;
+    member.work(now);
+    talk(&mut owner, &mut member, &mut now, 20_000);
+    assert_eq!(owner.export(space).len(), 6);
+    assert_eq!(member.export(space), owner.export(space));
 }
