@@ -1,0 +1,47 @@
+//! The order of tries.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use ocm_discovery::PeerId;
+
+use super::Which;
+use crate::limits;
+
+/// The entries of one table in the order of their last tries: in all, and of each peer.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tries {
+    all: BTreeSet<(u64, Which)>,
+    of_peer: BTreeMap<PeerId, BTreeSet<(u64, Which)>>,
+}
+
+impl Tries {
+    pub(super) fn add(&mut self, last: u64, which: Which) {
+        self.all.insert((last, which));
+        self.of_peer.entry(which.2).or_default().insert((last, which));
+    }
+
+    pub(super) fn remove(&mut self, last: u64, which: Which) {
+        self.all.remove(&(last, which));
+        if let Some(own) = self.of_peer.get_mut(&which.2) {
+            own.remove(&(last, which));
+            if own.is_empty() {
+                self.of_peer.remove(&which.2);
+            }
+        }
+    }
+
+    /// Which entry goes, where there are too many: of this peer if it has its share, else of anyone.
+    pub(super) fn worst(&self, peer: PeerId) -> Option<Which> {
+        let own = self.of_peer.get(&peer).filter(|own| own.len() > limits::STUCK_PER_PEER);
+        let all = Some(&self.all).filter(|all| all.len() > limits::STUCK_RECORDS);
+        own.or(all)?.first().map(|(_, which)| *which)
+    }
+}
+
+impl FromIterator<(u64, Which)> for Tries {
+    fn from_iter<T: IntoIterator<Item = (u64, Which)>>(tries: T) -> Self {
+        let mut all = Self::default();
+        tries.into_iter().for_each(|(last, which)| all.add(last, which));
+        all
+    }
+}
