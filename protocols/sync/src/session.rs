@@ -1,17 +1,24 @@
 //! One run of anti-entropy.
 
+mod failure;
+mod outcome;
+mod pages;
+
 use std::collections::{BTreeSet, VecDeque};
 
-use ocm_record::{Malformed, RecordId, Set, SignedRecord};
+use ocm_record::{RecordId, Set, SignedRecord};
 use serde_bytes::ByteBuf;
 
 use crate::limits;
-use crate::message::{Page, PushVerdict, Refusal, Request, Response};
-use crate::reconcile::{Initiator, ReconcileError, WireError};
-use crate::set::{Span, successor};
+use crate::message::{Page, PushVerdict, Request, Response};
+use crate::reconcile::{Initiator, ReconcileError};
+use crate::set::Span;
 use crate::statement::Statement;
 use crate::tag::SpaceTag;
 use crate::tree::{Nodes, Tree};
+
+pub use failure::Failure;
+pub use outcome::{Action, Admitted, Outcome, SetOutcome};
 
 /// What a session reads of this node's replica of the space.
 pub trait Replica {
@@ -85,146 +92,6 @@ enum Open {
     Push { ids: Vec<RecordId> },
     Parity,
     Over,
-}
-
-/// What the caller is to do next.
-#[derive(Debug, Clone)]
-pub enum Action {
-    /// Send this to the peer; then [`Session::on_response`].
-    Send(Request),
-    /// Pass these through admission; when they are stored, [`Session::on_admitted`]. Each is one
-    /// that was asked for; nothing is verified yet.
-    Admit {
-        /// The set that was being reconciled; a record's own kind decides where it belongs.
-        set: Set,
-        /// The records, in ascending order of their ids as far as the peer kept to it.
-        records: Vec<SignedRecord>,
-    },
-    /// Read the records of these ids, at most [`limits::PAGE_RECORDS`], with [`Page::fill`]; then
-    /// [`Session::on_loaded`].
-    Load {
-        /// Ids that the peer lacks.
-        ids: Vec<RecordId>,
-    },
-    /// Take note of what became of the records that were pushed.
-    Pushed {
-        /// Each with the verdict on it there.
-        verdicts: Vec<(RecordId, PushVerdict)>,
-    },
-    /// Over: what it came to.
-    Done(Outcome),
-    /// Over: why it did not come to its end, and what it brought until then.
-    Failed {
-        /// Why.
-        failure: Failure,
-        /// What was done until then; `theirs` is `None`.
-        outcome: Outcome,
-    },
-}
-
-/// What a session did in one set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct SetOutcome {
-    /// Rounds of reconciliation.
-    pub rounds: u32,
-    /// Records received that had been asked for.
-    pub received: u64,
-    /// Of these, admitted now or already known.
-    pub admitted: u64,
-    /// Of these, held: something they need is missing.
-    pub held: u64,
-    /// Of these, refused or rejected: the ids will be found missing again.
-    pub refused: u64,
-    /// Ids that the peer listed and did not have.
-    pub absent: u64,
-    /// Ids inferred from sums that the peer did not have, and never named.
-    pub misled: u64,
-    /// Records received that this version cannot read.
-    pub unreadable: u64,
-    /// Records that the peer was found to lack, those found again included.
-    pub lacking: u64,
-    /// Records pushed.
-    pub pushed: u64,
-    /// Of these, admitted there or already known.
-    pub taken: u64,
-}
-
-/// What a session came to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Outcome {
-    /// In the authority set.
-    pub authority: SetOutcome,
-    /// In the content set.
-    pub content: SetOutcome,
-    /// What the peer stated at the end, not verified yet: to be compared with what is stored here.
-    pub theirs: Option<Statement>,
-}
-
-/// How admission decided on one page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Admitted {
-    /// Accepted, or known already.
-    pub admitted: u64,
-    /// Held.
-    pub held: u64,
-    /// Refused or rejected.
-    pub refused: u64,
-}
-
-/// Why a session ended early.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Failure {
-    /// The peer does not have the space, or not for us: not to be asked again until membership
-    /// changes.
-    #[error("the peer does not know the space, or not for us")]
-    Unknown,
-    /// The peer is busy: try again after a pause.
-    #[error("the peer is busy")]
-    Busy,
-    /// The peer will not answer.
-    #[error("the peer refused the request, reason {}", .0.0)]
-    Refused(Refusal),
-    /// The response is none to the request. The peer is at fault.
-    #[error("the peer's response does not answer the request")]
-    Mismatch,
-    /// The reconciliation message is malformed. The peer is at fault.
-    #[error(transparent)]
-    Wire(#[from] WireError),
-    /// A record that is none. The peer is at fault; the rest of its page was admitted.
-    #[error("the peer sent a malformed record: {0}")]
-    Malformed(Malformed),
-    /// A record, or a statement about one, that was not asked for, or that belongs in the other
-    /// set. The peer is at fault; the rest of its page was admitted.
-    #[error("the peer spoke of record {0}, which was not asked for")]
-    NotAsked(RecordId),
-    /// A page that settled none of the ids asked for, or brought a range no further. The peer is at
-    /// fault.
-    #[error("the peer answered a request for records with none, and with no end")]
-    Stalled,
-    /// The peer listed too many ids that it then did not have.
-    #[error("the peer listed {0} ids that it does not have, more than {max}", max = limits::SESSION_ABSENT)]
-    Absent(u64),
-    /// The peer served too many records that were refused or rejected: it cannot have admitted them
-    /// itself. The peer is at fault.
-    #[error("the peer served {0} records that may not stand, more than {max}", max = limits::SESSION_REFUSED)]
-    Worthless(u64),
-    /// The peer claims to lack more records than the set has, twice over. The peer is at fault.
-    #[error("the peer claims to lack {lacking} records of a set of {len}")]
-    Lacking {
-        /// Records it was found to lack, in all rounds.
-        lacking: u64,
-        /// Records in our set.
-        len: u64,
-    },
-    /// More rounds for one set than a session may have. What was admitted stays; start another.
-    #[error("the session took {max} rounds of reconciliation: start another", max = limits::SESSION_ROUNDS)]
-    Rounds,
-    /// More requests than a session may make. What was admitted stays; start another.
-    #[error("the session made {max} requests: start another", max = limits::SESSION_REQUESTS)]
-    Requests,
-    /// A method was called that the last action does not name, or with a page that settles nothing.
-    #[error("the session was driven out of turn")]
-    OutOfTurn,
 }
 
 /// Why a replica cannot be read.
@@ -543,104 +410,6 @@ impl Session {
             }
             Err(ReconcileError::Set(e)) => Err(e),
         }
-    }
-
-    /// Sorts out a page: what was asked for goes to admission, the rest of what was asked is asked
-    /// again, and anything else ends the session once the good part is admitted.
-    fn take_page(&mut self, asked: Vec<RecordId>, page: &Page) -> Vec<SignedRecord> {
-        let mut open: BTreeSet<RecordId> = asked.iter().copied().collect();
-        let mut records = Vec::with_capacity(page.records.len());
-        let mut unreadable = 0;
-        for bytes in &page.records {
-            match SignedRecord::decode(bytes) {
-                Ok(record) if record.kind().set() == self.set && open.remove(&record.id()) => {
-                    records.push(record);
-                }
-                Ok(record) => self.end = Some(Failure::NotAsked(record.id())),
-                // No fault of the sender's, but which id it settles cannot be told.
-                Err(Malformed::Version(_)) => unreadable += 1,
-                Err(e) => self.end = Some(Failure::Malformed(e)),
-            }
-        }
-        let (mut absent, mut misled) = (0, 0);
-        for id in &page.absent {
-            if !open.remove(id) {
-                self.end = Some(Failure::NotAsked(*id));
-            } else if self.inferred.binary_search(id).is_ok() {
-                misled += 1;
-            } else {
-                absent += 1;
-            }
-        }
-        // Pages come in the order of the ids, so the first that are open are the likeliest.
-        for _ in 0..unreadable {
-            open.pop_first();
-        }
-        if open.len() == asked.len() && self.end.is_none() {
-            self.end = Some(Failure::Stalled);
-        }
-        for id in asked.into_iter().rev().filter(|id| open.contains(id)) {
-            self.need.push_front(id);
-        }
-        let tally = self.tally();
-        tally.unreadable += unreadable;
-        tally.absent += absent;
-        tally.misled += misled;
-        if tally.misled > limits::SESSION_MISLED {
-            // Somebody made ids for this: the exact pass, which comes next, infers nothing.
-            self.inferred.clear();
-            self.need.clear();
-            self.reply = None;
-        }
-        let all_absent = self.outcome.authority.absent + self.outcome.content.absent;
-        if all_absent > limits::SESSION_ABSENT && self.end.is_none() {
-            self.end = Some(Failure::Absent(all_absent));
-        }
-        records
-    }
-
-    /// Sorts out a page of a range: what lies in it, in its order, goes to admission; the rest of
-    /// the range is asked for next; anything else ends the session once the good part is admitted.
-    fn take_range(
-        &mut self,
-        span: Span,
-        page: &[ByteBuf],
-        next: Option<RecordId>,
-    ) -> Vec<SignedRecord> {
-        let mut records = Vec::with_capacity(page.len());
-        let mut from = span.from;
-        for bytes in page {
-            match SignedRecord::decode(bytes) {
-                Ok(record) if record.kind().set() == self.set => {
-                    let id = record.id();
-                    if !(Span { from, to: span.to }).contains(&id) {
-                        self.end = Some(Failure::NotAsked(id));
-                        break;
-                    }
-                    from = successor(&id);
-                    records.push(record);
-                }
-                Ok(record) => self.end = Some(Failure::NotAsked(record.id())),
-                // No fault of the sender's.
-                Err(Malformed::Version(_)) => self.tally().unreadable += 1,
-                Err(e) => self.end = Some(Failure::Malformed(e)),
-            }
-        }
-        // An honest peer has something of a range that it was found to differ in.
-        self.barren += u32::from(records.is_empty());
-        if self.barren > limits::SESSION_BARREN {
-            self.end.get_or_insert(Failure::Stalled);
-        }
-        match next {
-            None => {}
-            Some(next)
-                if page.is_empty() || next < from.max(successor(&span.from)) || next >= span.to =>
-            {
-                self.end.get_or_insert(Failure::Stalled);
-            }
-            Some(next) => self.missing.push_front(Span { from: next, to: span.to }),
-        }
-        records
     }
 }
 

@@ -8,9 +8,9 @@ use sha2::{Digest, Sha256};
 
 use super::*;
 use crate::lthash::SetHash;
-use crate::message::RangePage;
+use crate::message::{RangePage, Refusal};
 use crate::parity::{Comparison, Parity, SetDigest, compare};
-use crate::reconcile::{respond, write_varint};
+use crate::reconcile::{WireError, respond, write_varint};
 use crate::set::{Span, Sum};
 use crate::statement::Terms;
 use crate::tree::{InMemory, SumTree, TreeError};
