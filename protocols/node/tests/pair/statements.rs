@@ -1,0 +1,46 @@
+//! What is kept of comparisons.
+
+use ocm_node::{Command, Input, layout};
+use ocm_record::Did;
+use ocm_space::Access;
+
+use crate::rig::{NOW, Rig, connect, talk};
+
+#[test]
+fn what_was_stated_outlasts_the_peer_and_the_process() {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
+    let space = a.create(Access::Open);
+    b.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut a, &mut b, now);
+    talk(&mut a, &mut b, &mut now, 20_000);
+    let kept = |rig: &Rig| rig.node.snapshot().parity(space, b.peer).cloned();
+    let before = kept(&a).unwrap();
+    assert!(before.equal_since_ms.is_some() && before.audit.unwrap().passed);
+    a.give(now, Input::Disconnected(b.peer));
+    assert_eq!(kept(&a), Some(before.clone()), "who is away is shown");
+    let (disk, did) = (std::mem::take(&mut a.disk), b.did);
+    let mut again = Rig::open(1, disk);
+    let after = kept(&again).unwrap();
+    assert_eq!(after, before, "and so it is after a restart");
+    let Did::Key(key) = did else { panic!() };
+    let (from, to) = (b.peer.to_bytes(), again.peer.to_bytes());
+    let terms = ocm_sync::Terms { space, from, to, nonce: after.nonce };
+    assert_eq!(after.statement.verify(&key, &terms), Ok(after.theirs));
+    // Something is written while the peer is away: the difference begins then.
+    again.grant(space, did);
+    let state = kept(&again).unwrap();
+    assert!(
+        state.differs_since_ms.is_some() && state.ours != again.node.snapshot().spaces[0].parity
+    );
+    let mut again = Rig::open(1, std::mem::take(&mut again.disk));
+    let state = kept(&again).unwrap();
+    assert!(state.differs_since_ms.is_some(), "a restart forgets no difference");
+    // A kept statement of which a bit flipped is no statement.
+    let number = again.disk.spaces()[&space];
+    let mut disk = std::mem::take(&mut again.disk);
+    let entry = disk.durable.get_mut(&layout::parity(number, &b.peer)).unwrap();
+    let at = entry.windows(64).position(|part| part == after.statement.signature().as_bytes());
+    entry[at.unwrap()] ^= 1;
+    assert_eq!(kept(&Rig::open(1, disk)), None);
+}
