@@ -149,7 +149,7 @@ impl Node {
     ) -> bool {
         let now = self.now;
         let Some(held) = self.spaces.get(&space) else { return false };
-        let ours = held.parity();
+        let (ours, lost) = (held.parity(), held.lost);
         let comparison = compare(&ours, &theirs);
         let longest = self.settings.compare_every_ms;
         let retell = self.probes_take(space);
@@ -189,8 +189,8 @@ impl Node {
             shared.due = now + random::jitter(&mut self.rng, pause);
         }
         shared.audit.equal = same;
-        let peer_before = peer.before;
-        let belied = same.then(|| self.stuck.contradiction(space, id, peer_before)).flatten();
+        let since = peer.before.max(lost);
+        let belied = same.then(|| self.stuck.contradiction(space, id, since)).flatten();
         let state = ParityState {
             did,
             nonce,

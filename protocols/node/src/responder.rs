@@ -280,10 +280,14 @@ impl Node {
         altered: &[RecordId],
         unreadable: &[RecordId],
     ) {
-        if let (Some(held), false) = (self.spaces.get(&space), altered.is_empty()) {
-            altered.iter().for_each(|id| held.forget(id, &mut self.batch));
-            self.forgotten.push(space);
-            self.compare_soon(space);
+        if !altered.is_empty() {
+            let run = self.next_id();
+            if let Some(held) = self.spaces.get_mut(&space) {
+                held.lost = run;
+                altered.iter().for_each(|id| held.forget(id, &mut self.batch));
+                self.forgotten.push(space);
+                self.compare_soon(space);
+            }
         }
         let all = altered.iter().chain(unreadable);
         self.out.extend(all.map(|id| Output::Event(Event::Damaged { id: *id })));

@@ -11,6 +11,7 @@ use ocm_sync::Parity;
 
 use crate::layout::{self, LogPart, Place, SpaceEntry, SpaceNumber, Tallies};
 use crate::origin::Origin;
+use crate::peer::RunNumber;
 use crate::sets::{self, Head, StoredSet};
 use crate::storage::{Batch, ReadError, Reader};
 use crate::verdict::{Hold, Refuse, Verdict};
@@ -68,6 +69,9 @@ pub(crate) struct Space {
     pub(crate) begun_in_bulk: u64,
     /// Jobs under way that sign records of our own for this space.
     pub(crate) signing: usize,
+    /// The last comparison before a damaged record left its set: what those until then showed of a
+    /// peer proves nothing of what it states after it.
+    pub(crate) lost: RunNumber,
 }
 
 /// Records read at once while a space is opened.
@@ -91,6 +95,7 @@ impl Space {
             changed: false,
             begun_in_bulk: 0,
             signing: 0,
+            lost: 0,
         }
     }
 

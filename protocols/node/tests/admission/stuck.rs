@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use ocm_node::{Input, Output, ParityState, limits};
+use ocm_node::{Input, Output, ParityState, layout, limits};
 use ocm_record::{RecordId, Set, VerifiedRecord};
 use ocm_space::Role;
 use ocm_sync::{
@@ -312,6 +312,35 @@ fn a_peer_that_claims_to_store_what_it_turned_away_is_not_believed() {
     assert_eq!(responder.pushed, [start.id()]);
     // It refused the record, which is for ever.
     responder.records.insert(start.id(), start);
+    responder.talk(&mut host, &scribe, 20 * MINUTE);
+    let state = shown(&host, &scribe, &responder);
+    assert!(state.doubt.unwrap().contains("refused"), "and states that it has it");
+}
+
+#[test]
+fn a_peer_that_refused_what_is_lost_here_is_believed() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let (kept, lost) = (scribe.start(OWNER, &[]), scribe.start(OWNER, &[]));
+    let mut host = scribe.host(OWNER);
+    host.accept(&kept);
+    host.accept(&lost);
+    let mut responder = Responder::connect(&mut host, OWNER, &[&scribe.genesis.clone(), &kept]);
+    responder.talk(&mut host, &scribe, 10_000);
+    assert_eq!(responder.pushed, [lost.id()], "and refused");
+    // Its bytes are altered on the disk; that is found when they are read, and it leaves its set.
+    let at = layout::record(host.space(scribe.space).number, Set::Content, &lost.id());
+    *host.disk.0.get_mut(&at).unwrap().last_mut().unwrap() ^= 1;
+    let tag = responder.peer.tag(scribe.space);
+    let asked = responder.peer.ask(&mut host, &Request::Fetch { tag, ids: vec![lost.id()] });
+    assert!(matches!(asked, Response::Records(page) if page.absent == [lost.id()]));
+    responder.talk(&mut host, &scribe, 20 * MINUTE);
+    let state = shown(&host, &scribe, &responder);
+    assert_eq!((state.comparison, state.doubt), (ocm_sync::Comparison::Equal, None));
+    // It came again, was refused again, and is claimed to be there all the same.
+    host.accept(&lost);
+    responder.talk(&mut host, &scribe, 20 * MINUTE);
+    assert!(responder.pushed.len() > 1);
+    responder.records.insert(lost.id(), lost);
     responder.talk(&mut host, &scribe, 20 * MINUTE);
     let state = shown(&host, &scribe, &responder);
     assert!(state.doubt.unwrap().contains("refused"), "and states that it has it");
