@@ -159,8 +159,14 @@ impl Node {
         let same = comparison == Comparison::Equal;
         let equal = comparable && same;
         peer.denies_no_more(&space);
-        let Some(shared) = peer.shared.get_mut(&space) else { return equal };
         let before = self.compared.get(&(space, id)).map(|kept| &kept.state);
+        // Only who asks learns what a session left: a peer that always asks first is not to keep us
+        // from that for long.
+        let old = |since| since + limits::INTERVAL_MIN_MS <= now;
+        let asks_itself = found.is_none()
+            && !same
+            && before.and_then(|before| before.differs_since_ms).is_some_and(old);
+        let Some(shared) = peer.shared.get_mut(&space) else { return equal };
         let stands = before.filter(|before| before.ours == ours && before.theirs == theirs);
         let (here, there, exact) = match (found, stands) {
             _ if same => (Missing::default(), Missing::default(), true),
@@ -186,7 +192,8 @@ impl Node {
             // Until the peer has heard what we store now, it cannot know that it is equal.
             let heard = shared.told == Some(ours);
             let pause = if heard { shared.interval } else { retell };
-            shared.due = now + random::jitter(&mut self.rng, pause);
+            let due = now + random::jitter(&mut self.rng, pause);
+            shared.due = if asks_itself { due.min(shared.due) } else { due };
         }
         shared.audit.equal = same;
         let since = peer.before.max(lost);
@@ -241,6 +248,21 @@ impl Node {
             kept.state.audit = Some(AuditState { at_ms: now, passed: failed.is_none() });
             kept.state.doubt = failed;
             kept.stale_since.get_or_insert(now);
+        }
+    }
+
+    /// Records that both sides stored when they were compared last.
+    pub(crate) fn stored_by_both(&self, id: PeerId, space: SpaceId) -> u64 {
+        let kept = self.compared.get(&(space, id)).map(|kept| &kept.state);
+        kept.map_or(0, |state| total(&state.ours).saturating_add(total(&state.theirs)))
+    }
+
+    /// All that a peer and this node stored at a time, both store now: what differs came later.
+    pub(crate) fn settled_until(&mut self, id: PeerId, space: SpaceId, at: u64) {
+        if let Some(kept) = self.compared.get_mut(&(space, id))
+            && let Some(since) = &mut kept.state.differs_since_ms
+        {
+            *since = at.max(*since);
         }
     }
 

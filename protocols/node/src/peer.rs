@@ -72,6 +72,8 @@ pub(crate) struct Shared {
     pub(crate) number: RunNumber,
     /// Records that the session under way moved, in either direction.
     pub(crate) moved: u64,
+    /// Records that both sides stored when it began.
+    pub(crate) stored: u64,
     /// Since when it is shared.
     pub(crate) since: u64,
     /// Audits.
@@ -258,6 +260,7 @@ impl Peer {
             began: 0,
             number: 0,
             moved: 0,
+            stored: 0,
             since: now,
             audit: Audits::default(),
             told: None,

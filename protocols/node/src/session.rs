@@ -56,6 +56,7 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let Some(terms) = self.terms_for(id, space) else { return Ok(()) };
+        let stored = self.stored_by_both(id, space);
         let Some(held) = self.spaces.get(&space) else { return Ok(()) };
         let (author, now) = (&self.author, self.now);
         let held = Held { space: held, store, peer: id, stuck: &self.stuck, author, terms, now };
@@ -64,6 +65,7 @@ impl Node {
             shared.run = Run::Session(Box::new(session));
             shared.began = now;
             shared.moved = 0;
+            shared.stored = stored;
         }
         self.advance(id, space, actions, store)
     }
@@ -267,10 +269,10 @@ impl Node {
     }
 
     fn session_done(&mut self, id: PeerId, space: SpaceId, outcome: &Outcome) {
-        let mut run = 0;
+        let (mut run, mut began, mut before) = (0, 0, 0);
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Idle;
-            run = shared.number;
+            (run, began, before) = (shared.number, shared.began, shared.stored + shared.moved);
             if shared.moved > 0 {
                 shared.interval = limits::INTERVAL_MIN_MS;
             }
@@ -281,7 +283,12 @@ impl Node {
         };
         let (mut here, there) = self.stuck.left(space, id, run);
         here.held += outcome.authority.unreadable + outcome.content.unreadable;
+        let settled = outcome.is_settled() && here.total() == 0 && there.total() == 0;
         let equal = self.compared(id, space, theirs, statement, Some((here, there)));
+        // Where nothing came from elsewhere meanwhile, what differs was there, and was not found.
+        if !equal && settled && self.stored_by_both(id, space) > before {
+            self.settled_until(id, space, began);
+        }
         let exact = self.compared.get(&(space, id)).is_some_and(|kept| kept.state.exact);
         let outcome_name = match (equal, exact) {
             (true, _) => "equal",

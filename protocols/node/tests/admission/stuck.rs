@@ -29,6 +29,8 @@ struct Responder {
     /// When it was asked anything at all.
     asked: Vec<u64>,
     tells_nothing: bool,
+    /// Whether it states other digests than it has.
+    misstates: bool,
 }
 
 impl Responder {
@@ -45,6 +47,7 @@ impl Responder {
             served: Vec::new(),
             asked: Vec::new(),
             tells_nothing: false,
+            misstates: false,
         }
     }
 
@@ -56,7 +59,9 @@ impl Responder {
         let digest = |set| {
             let (mut hash, tree) = (SetHash::new(), self.tree(set));
             tree.iter().for_each(|id| hash.add(&id));
-            SetDigest { count: tree.len(), digest: hash.digest() }
+            let mut digest = hash.digest();
+            digest[0] ^= u8::from(self.misstates);
+            SetDigest { count: tree.len(), digest }
         };
         let (authority, content) = (digest(Set::Authority), digest(Set::Content));
         Parity { authority, content, missing_bodies: 0 }
@@ -344,6 +349,23 @@ fn a_peer_that_refused_what_is_lost_here_is_believed() {
     responder.talk(&mut host, &scribe, 20 * MINUTE);
     let state = shown(&host, &scribe, &responder);
     assert!(state.doubt.unwrap().contains("refused"), "and states that it has it");
+}
+
+/// As where sums are made to collide: reconciliation finds nothing, and parity shows a difference.
+#[test]
+fn a_difference_that_no_session_finds_grows_old() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let start = scribe.start(OWNER, &[]);
+    let mut host = scribe.host(OWNER);
+    host.accept(&start);
+    let mut responder = Responder::connect(&mut host, OWNER, &[&scribe.genesis.clone(), &start]);
+    responder.misstates = true;
+    let begun = host.now;
+    responder.talk(&mut host, &scribe, 60 * MINUTE);
+    let state = shown(&host, &scribe, &responder);
+    assert_ne!(state.comparison, ocm_sync::Comparison::Equal);
+    assert_eq!((state.here.total(), state.there.total()), (0, 0), "nothing is found missing");
+    assert!(state.differs_since_ms.unwrap() < begun + 5000, "{state:?}");
 }
 
 #[test]

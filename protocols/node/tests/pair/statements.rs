@@ -1,8 +1,10 @@
 //! What is kept of comparisons.
 
+use ipld_core::ipld;
 use ocm_node::{Command, Input, layout};
 use ocm_record::Did;
 use ocm_space::Access;
+use ocm_sync::Comparison;
 
 use crate::rig::{NOW, Rig, connect, talk};
 
@@ -43,4 +45,42 @@ fn what_was_stated_outlasts_the_peer_and_the_process() {
     let at = entry.windows(64).position(|part| part == after.statement.signature().as_bytes());
     entry[at.unwrap()] ^= 1;
     assert_eq!(kept(&Rig::open(1, disk)), None);
+}
+
+/// Where records are written all the time no comparison may ever meet both with the same; what was
+/// there when a session began is settled all the same when it ends.
+#[test]
+fn a_difference_is_no_older_than_the_last_session_that_settled_all_before_it() {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
+    let space = a.create(Access::Open);
+    b.command(Command::Join { space });
+    let mut now = NOW;
+    connect(&mut a, &mut b, now);
+    talk(&mut a, &mut b, &mut now, 5000);
+    let begun = now;
+    let age = |rig: &Rig, now| {
+        now - rig.node.snapshot().spaces[0].differs_since_ms.expect("something was just written")
+    };
+    let write = |rig: &mut Rig, now| {
+        let (memory, deps, edits) = (None, Vec::new(), ipld!([]));
+        let command = Command::Change { space, memory, deps, edits };
+        rig.give(now, Input::Command { ticket: 0, command });
+    };
+    while now < begun + 60_000 {
+        write(&mut a, now);
+        talk(&mut a, &mut b, &mut now, 50);
+        let state = b.node.snapshot().parity(space, a.peer).cloned().unwrap();
+        if now > begun + 2000 {
+            assert_ne!(state.comparison, Comparison::Equal, "no comparison meets them equal");
+        }
+    }
+    assert!(age(&a, now) < 15_000 && age(&b, now) < 15_000, "{} {}", age(&a, now), age(&b, now));
+    // What cannot reach the other side stays a difference, whatever else is settled.
+    b.verifies = false;
+    let cut = now;
+    while now < cut + 60_000 {
+        write(&mut a, now);
+        talk(&mut a, &mut b, &mut now, 50);
+    }
+    assert!(age(&a, now) > 45_000 && age(&b, now) > 45_000);
 }

@@ -68,6 +68,16 @@ pub struct SetOutcome {
     pub taken: u64,
 }
 
+impl SetOutcome {
+    /// Whether all that it found missing, here or there, is there since.
+    const fn is_settled(&self) -> bool {
+        self.received == self.admitted
+            && self.absent == 0
+            && self.unreadable == 0
+            && self.lacking == self.taken
+    }
+}
+
 /// What a session came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Outcome {
@@ -77,6 +87,15 @@ pub struct Outcome {
     pub content: SetOutcome,
     /// What the peer stated at the end, not verified yet: to be compared with what is stored here.
     pub theirs: Option<Statement>,
+}
+
+impl Outcome {
+    /// Whether everything that it found missing on one side is there since, on both sides and in both
+    /// sets. What was stored meanwhile it need not have found.
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.authority.is_settled() && self.content.is_settled()
+    }
 }
 
 /// How admission decided on one page.
