@@ -101,11 +101,19 @@ pub mod limits {
     pub const BANNED_MS: u64 = 600_000;
     /// Peers whose breaches are remembered: the names of peers cost them nothing.
     pub const STRIKERS: usize = 1024;
-    /// Records between this node and a peer that one side does not admit, for each side: offered in
-    /// vain, they are tried again after a pause; some 300 bytes each.
+    /// Records between this node and a peer that one side does not admit, for each side, that are kept
+    /// with their causes: offered in vain, they are tried again after a pause; a kilobyte each at most.
     pub const STUCK_RECORDS: usize = 4096;
     /// Such records of one peer, so that none crowds out others.
     pub const STUCK_PER_PEER: usize = 1024;
+    /// Further such records, of which no more is kept than when they are tried again: some 100 bytes
+    /// each, 6 MiB for both sides.
+    pub const STUCK_IDS: usize = 32 * 1024;
+    /// Those of one peer. Where it has more, nothing is moved in that space, in that direction, until
+    /// a pause is over: a minute, doubled each time, [`INTERVAL_MAX_MS`] at most.
+    pub const STUCK_IDS_PER_PEER: usize = 8 * 1024;
+    /// Peers, each in one space, of which it is known that there are more: their names are free.
+    pub const STUCK_PAIRS: usize = 1024;
     /// Milliseconds until such a record is tried again, doubled each time.
     pub const STUCK_MIN_MS: u64 = 60_000;
     /// Milliseconds between two tries of such a record, at most: a day.

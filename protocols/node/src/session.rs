@@ -27,6 +27,7 @@ struct Held<'a> {
     space: &'a Space,
     store: &'a dyn Reader,
     peer: PeerId,
+    run: RunNumber,
     stuck: &'a StuckRecords,
     author: &'a SigningKey,
     terms: Terms,
@@ -39,6 +40,15 @@ impl<'a> Replica for Held<'a> {
     fn set(&self, set: Set) -> Result<SeenSet<'a>, ReadError> {
         let waiting = self.stuck.waiting(self.space.id, set, self.peer, self.now);
         seen::open(self.store, self.space.number, set, &waiting)
+    }
+
+    fn contains(&self, set: Set, id: &RecordId) -> Result<bool, ReadError> {
+        Ok(self.stuck.waits(self.space.id, self.peer, id, self.now)
+            || self.space.stored(set, self.store)?.contains(id)?)
+    }
+
+    fn asks(&self) -> bool {
+        !self.stuck.rests(self.space.id, self.peer, self.run, self.now)
     }
 
     fn statement(&self) -> Result<Statement, ReadError> {
@@ -57,9 +67,11 @@ impl Node {
     ) -> Result<(), ReadError> {
         let Some(terms) = self.terms_for(id, space) else { return Ok(()) };
         let stored = self.stored_by_both(id, space);
+        let run = self.shared_mut(id, space).map_or(0, |shared| shared.number);
         let Some(held) = self.spaces.get(&space) else { return Ok(()) };
         let (author, now) = (&self.author, self.now);
-        let held = Held { space: held, store, peer: id, stuck: &self.stuck, author, terms, now };
+        let stuck = &self.stuck;
+        let held = Held { space: held, store, peer: id, run, stuck, author, terms, now };
         let (session, actions) = Session::start(tag, &held)?;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
@@ -102,7 +114,7 @@ impl Node {
                 None => false,
             };
             let stands = if came { &Verdict::Duplicate } else { verdict };
-            self.stuck.judged((space, *record, id), (set, run), stands, self.now);
+            self.stuck.judged((space, id, *record), (set, run), stands, self.now);
             moved += u64::from(*verdict == Verdict::Accept);
             match verdict {
                 Verdict::Accept | Verdict::Duplicate => admitted.admitted += 1,
@@ -133,11 +145,13 @@ impl Node {
         step: impl FnOnce(&mut Session, &Held<'_>) -> Result<Vec<Action>, ReadError>,
     ) -> Result<Vec<Action>, ReadError> {
         let Some(terms) = self.terms_for(id, space) else { return Ok(Vec::new()) };
+        let run = self.shared_mut(id, space).map_or(0, |shared| shared.number);
         let Some(held) = self.spaces.get(&space) else { return Ok(Vec::new()) };
         let held = Held {
             space: held,
             store,
             peer: id,
+            run,
             stuck: &self.stuck,
             author: &self.author,
             terms,
@@ -217,7 +231,7 @@ impl Node {
         let accepted = |(_, verdict): &&(RecordId, PushVerdict)| *verdict == PushVerdict::Accept;
         shared.moved += verdicts.iter().filter(accepted).count() as u64;
         for (record, verdict) in verdicts {
-            self.stuck.pushed((space, *record, id), *verdict, run, self.now);
+            self.stuck.pushed((space, id, *record), *verdict, run, self.now);
         }
     }
 
@@ -281,7 +295,7 @@ impl Node {
         let Some(theirs) = self.take_statement(id, space, &statement) else {
             return self.pause_after_fault(id, space);
         };
-        let (mut here, there) = self.stuck.left(space, id, run);
+        let (mut here, there) = self.stuck.left(space, id, run, self.now);
         here.held += outcome.authority.unreadable + outcome.content.unreadable;
         let settled = outcome.is_settled() && here.total() == 0 && there.total() == 0;
         let equal = self.compared(id, space, theirs, statement, Some((here, there)));

@@ -2,6 +2,7 @@
 //! tried again after pauses that grow, and not in between.
 
 mod pause;
+mod rest;
 mod tries;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use ocm_record::{RecordId, Set, SpaceId};
 use ocm_sync::PushVerdict;
 
 use pause::Pause;
+use rest::{Rest, Why};
 use tries::Tries;
 
 use crate::limits;
@@ -20,7 +22,7 @@ use crate::verdict::{Hold, Verdict};
 
 /// One record between two nodes in one space. What one peer offers in vain says nothing of what
 /// another has under that id.
-type Which = (SpaceId, RecordId, PeerId);
+type Which = (SpaceId, PeerId, RecordId);
 
 /// A record that a peer offers and that was not admitted here.
 #[derive(Debug)]
@@ -37,7 +39,15 @@ struct Offered {
 }
 
 impl Offered {
-    fn shown(&self, (space, id, peer): &Which) -> StuckRecord {
+    fn why(&self) -> Why {
+        match self.verdict {
+            "hold" => Why::Held,
+            "refuse" => Why::Refused,
+            _ => Why::Rejected,
+        }
+    }
+
+    fn shown(&self, (space, peer, id): &Which) -> StuckRecord {
         StuckRecord {
             space: *space,
             id: *id,
@@ -65,35 +75,73 @@ struct Turned {
     refused: RunNumber,
 }
 
-/// Both, bounded: in all and for each peer; those tried longest ago go first.
+/// Why a peer did not admit a record of ours.
+const fn why(verdict: PushVerdict) -> Why {
+    match verdict {
+        PushVerdict::Hold => Why::Held,
+        PushVerdict::Refuse => Why::Refused,
+        _ => Why::Rejected,
+    }
+}
+
+/// Both, bounded: in all and for each peer. Those that one peer has beyond its share are remembered
+/// without their causes; where there are more than are remembered, nothing of that peer is moved in
+/// that space until a pause is over.
 #[derive(Debug, Default)]
 pub(crate) struct StuckRecords {
     offered: BTreeMap<Which, Offered>,
     turned: BTreeMap<Which, Turned>,
     offered_by: Tries,
     turned_by: Tries,
+    offered_rest: Rest,
+    turned_rest: Rest,
     /// What is waited for, and by whom.
     awaited: BTreeMap<(SpaceId, RecordId), BTreeSet<Which>>,
 }
 
+const LAST_ID: RecordId = RecordId::from_bytes([0xff; 40]);
+
+fn every_peer() -> (PeerId, PeerId) {
+    let of = |byte| PeerId::new(ocm_record::PublicKey::from_bytes([byte; 32]));
+    (of(0), of(0xff))
+}
+
 fn of_space(space: SpaceId) -> impl std::ops::RangeBounds<Which> {
-    let least = PeerId::new(ocm_record::PublicKey::from_bytes([0; 32]));
-    let most = PeerId::new(ocm_record::PublicKey::from_bytes([0xff; 32]));
-    (space, RecordId::MIN, least)..=(space, RecordId::from_bytes([0xff; 40]), most)
+    let (least, most) = every_peer();
+    (space, least, RecordId::MIN)..=(space, most, LAST_ID)
+}
+
+fn of_pair(space: SpaceId, peer: PeerId) -> impl std::ops::RangeBounds<Which> {
+    (space, peer, RecordId::MIN)..=(space, peer, LAST_ID)
+}
+
+fn pairs_of(space: SpaceId) -> impl std::ops::RangeBounds<(SpaceId, PeerId)> {
+    let (least, most) = every_peer();
+    (space, least)..=(space, most)
 }
 
 impl StuckRecords {
     /// Takes note of the verdict on a record that a peer served.
     pub(crate) fn judged(
         &mut self,
-        (space, id, peer): Which,
+        (space, peer, id): Which,
         (set, run): (Set, RunNumber),
         verdict: &Verdict,
         now: u64,
     ) {
-        let which = (space, id, peer);
+        let which = (space, peer, id);
         if verdict.stands() {
             return self.admitted(space, &id);
+        }
+        let of_rest = !self.offered.contains_key(&which)
+            && (self.offered_rest.contains(&which) || !self.offered_by.has_room(peer));
+        if of_rest {
+            let why = match verdict {
+                Verdict::Hold(_) => Why::Held,
+                Verdict::Refuse(_) => Why::Refused,
+                _ => Why::Rejected,
+            };
+            return self.offered_rest.failed(which, (set, why), run, now);
         }
         // A copy of it waits here already: this one was not looked at.
         let unseen = matches!(verdict, Verdict::Hold(Hold::Dependency(ids)) if ids.is_empty());
@@ -127,22 +175,24 @@ impl StuckRecords {
                 self.awaited.entry((space, awaited)).or_default().insert(which);
             }
         }
-        if let Some(worst) = self.offered_by.worst(peer) {
-            self.forget_offered(&worst);
+        if let Some(worst) = self.offered_by.worst()
+            && let Some(offered) = self.forget_offered(&worst)
+        {
+            self.offered_rest.failed(worst, (offered.set, offered.why()), run, now);
         }
     }
 
-    fn forget_offered(&mut self, which: &Which) {
-        if let Some(offered) = self.offered.remove(which) {
-            self.offered_by.remove(offered.pause.last, *which);
-            self.await_no_more(which, &offered.missing);
-        }
+    fn forget_offered(&mut self, which: &Which) -> Option<Offered> {
+        let offered = self.offered.remove(which)?;
+        self.offered_by.remove(offered.pause.last, *which);
+        self.await_no_more(which, &offered.missing);
+        Some(offered)
     }
 
-    fn forget_turned(&mut self, which: &Which) {
-        if let Some(turned) = self.turned.remove(which) {
-            self.turned_by.remove(turned.pause.last, *which);
-        }
+    fn forget_turned(&mut self, which: &Which) -> Option<Turned> {
+        let turned = self.turned.remove(which)?;
+        self.turned_by.remove(turned.pause.last, *which);
+        Some(turned)
     }
 
     fn await_no_more(&mut self, which: &Which, missing: &[RecordId]) {
@@ -159,22 +209,27 @@ impl StuckRecords {
     /// A record was admitted: nothing is to be waited for with it, and what waited for it may be
     /// tried at once.
     pub(crate) fn admitted(&mut self, space: SpaceId, id: &RecordId) {
-        if self.offered.is_empty() {
+        if self.offered.is_empty() && self.offered_rest.is_empty() {
             return;
         }
-        let least = PeerId::new(ocm_record::PublicKey::from_bytes([0; 32]));
-        let found: Vec<Which> = self
-            .offered
-            .range((space, *id, least)..)
-            .map(|(which, _)| *which)
-            .take_while(|(of, record, _)| (of, record) == (&space, id))
-            .collect();
-        found.iter().for_each(|which| self.forget_offered(which));
+        let mut moved: BTreeSet<PeerId> = BTreeSet::new();
+        for peer in self.offered_by.peers() {
+            if self.offered.contains_key(&(space, peer, *id)) {
+                moved.insert(peer);
+            }
+        }
+        for peer in &moved {
+            self.forget_offered(&(space, *peer, *id));
+        }
+        moved.extend(self.offered_rest.remove_of_all(space, *id));
         for waiting in self.awaited.remove(&(space, *id)).unwrap_or_default() {
             if let Some(offered) = self.offered.get_mut(&waiting) {
                 offered.pause.due = 0;
+                moved.insert(waiting.1);
             }
         }
+        // What its rest waits for is not known: it may be what has just come.
+        moved.into_iter().for_each(|peer| self.offered_rest.free(space, peer));
     }
 
     /// Membership of a space has changed: what was held may stand.
@@ -189,6 +244,20 @@ impl StuckRecords {
                 turned.pause.due = 0;
             }
         }
+        self.offered_rest.free_all(space);
+        self.turned_rest.free_all(space);
+    }
+
+    /// Whether nothing is to be asked of a peer in a space by any session but this one.
+    pub(crate) fn rests(&self, space: SpaceId, peer: PeerId, run: RunNumber, now: u64) -> bool {
+        self.offered_rest.is_full(space, peer, run, now)
+    }
+
+    /// Whether a record that a peer offers is not to be asked for yet.
+    pub(crate) fn waits(&self, space: SpaceId, peer: PeerId, id: &RecordId, now: u64) -> bool {
+        let which = (space, peer, *id);
+        self.offered.get(&which).is_some_and(|offered| offered.pause.due > now)
+            || self.offered_rest.waits(&which, now)
     }
 
     /// The records of a set that a peer offers and that are not to be asked for yet, ascending.
@@ -199,13 +268,14 @@ impl StuckRecords {
         peer: PeerId,
         now: u64,
     ) -> Vec<RecordId> {
-        if self.offered.is_empty() {
-            return Vec::new();
-        }
-        let of = |(which, offered): &(&Which, &Offered)| {
-            which.2 == peer && offered.set == set && offered.pause.due > now
-        };
-        self.offered.range(of_space(space)).filter(of).map(|(which, _)| which.1).collect()
+        let waits =
+            |(_, offered): &(&Which, &Offered)| offered.set == set && offered.pause.due > now;
+        let listed =
+            self.offered.range(of_pair(space, peer)).filter(waits).map(|(which, _)| which.2);
+        let mut waiting: Vec<RecordId> =
+            listed.chain(self.offered_rest.waiting(space, set, peer, now)).collect();
+        waiting.sort_unstable();
+        waiting
     }
 
     /// A session found that a peer lacks these records. Gives those that are not to be pushed: it
@@ -219,18 +289,23 @@ impl StuckRecords {
         now: u64,
     ) -> BTreeSet<RecordId> {
         let mut not = BTreeSet::new();
+        let rests = self.turned_rest.is_full(space, peer, run, now);
         for id in ids {
-            let which = (space, *id, peer);
-            if self.offered.contains_key(&which) {
-                // It offers it no more.
-                self.forget_offered(&which);
+            let which = (space, peer, *id);
+            // It offers it no more.
+            if self.forget_offered(&which).is_some() || self.offered_rest.remove(&which) {
                 not.insert(*id);
             }
-            if let Some(turned) = self.turned.get_mut(&which) {
-                turned.seen = run;
-                if turned.pause.due > now {
-                    not.insert(*id);
+            self.turned_rest.seen(&which, run);
+            let waits = match self.turned.get_mut(&which) {
+                Some(turned) => {
+                    turned.seen = run;
+                    turned.pause.due > now
                 }
+                None => self.turned_rest.waits(&which, now),
+            };
+            if rests || waits {
+                not.insert(*id);
             }
         }
         not
@@ -239,7 +314,15 @@ impl StuckRecords {
     /// Takes note of a peer's verdict on a record of ours.
     pub(crate) fn pushed(&mut self, which: Which, verdict: PushVerdict, run: RunNumber, now: u64) {
         if matches!(verdict, PushVerdict::Accept | PushVerdict::Duplicate) {
-            return self.forget_turned(&which);
+            self.forget_turned(&which);
+            self.turned_rest.remove(&which);
+            return;
+        }
+        let of_rest = !self.turned.contains_key(&which)
+            && (self.turned_rest.contains(&which) || !self.turned_by.has_room(which.1));
+        if of_rest {
+            // A peer does not say in which set it looks for it, nor does it matter.
+            return self.turned_rest.failed(which, (Set::Content, why(verdict)), run, now);
         }
         let fresh = Turned { pause: Pause::new(now), verdict, seen: run, refused: 0 };
         let entry = self.turned.entry(which).or_insert(fresh);
@@ -250,8 +333,10 @@ impl StuckRecords {
         if verdict == PushVerdict::Refuse {
             entry.refused = run;
         }
-        if let Some(worst) = self.turned_by.worst(which.2) {
-            self.forget_turned(&worst);
+        if let Some(worst) = self.turned_by.worst()
+            && let Some(turned) = self.forget_turned(&worst)
+        {
+            self.turned_rest.failed(worst, (Set::Content, why(turned.verdict)), turned.seen, now);
         }
     }
 
@@ -263,12 +348,11 @@ impl StuckRecords {
         peer: PeerId,
         run: RunNumber,
     ) -> Option<&'static str> {
-        let of_peer = |which: &Which| which.2 == peer;
-        let refused = |(which, turned): (&Which, &Turned)| of_peer(which) && turned.refused > run;
-        let served = |(which, offered): (&Which, &Offered)| of_peer(which) && offered.served > run;
-        if self.turned.range(of_space(space)).any(refused) {
+        let refused = |(_, turned): (&Which, &Turned)| turned.refused > run;
+        let served = |(_, offered): (&Which, &Offered)| offered.served > run;
+        if self.turned.range(of_pair(space, peer)).any(refused) {
             Some("it refused a record of ours, and states that it stores the same as we do")
-        } else if self.offered.range(of_space(space)).any(served) {
+        } else if self.offered.range(of_pair(space, peer)).any(served) {
             Some("it served a record that is not here, and states that it stores the same as we do")
         } else {
             None
@@ -282,34 +366,26 @@ impl StuckRecords {
         space: SpaceId,
         peer: PeerId,
         run: RunNumber,
+        now: u64,
     ) -> (Missing, Missing) {
         let (mut here, mut there) = (Missing::default(), Missing::default());
-        for ((_, _, of), offered) in self.offered.range(of_space(space)) {
-            if *of == peer {
-                let count = match offered.verdict {
-                    "hold" => &mut here.held,
-                    "refuse" => &mut here.refused,
-                    _ => &mut here.rejected,
-                };
-                *count += 1;
-                here.quarantined += offered.pause.is_quarantined();
-            }
+        for (_, offered) in self.offered.range(of_pair(space, peer)) {
+            offered.why().count(&mut here, offered.pause.is_quarantined());
         }
-        let gone = |(which, turned): &(&Which, &Turned)| which.2 == peer && turned.seen != run;
-        let all = self.turned.range(of_space(space));
+        self.offered_rest.count(space, peer, &mut here);
+        let gone = |(_, turned): &(&Which, &Turned)| turned.seen != run;
+        let all = self.turned.range(of_pair(space, peer));
         let gone: Vec<Which> = all.filter(gone).map(|(which, _)| *which).collect();
-        gone.iter().for_each(|which| self.forget_turned(which));
-        for ((_, _, of), turned) in self.turned.range(of_space(space)) {
-            if *of == peer {
-                let count = match turned.verdict {
-                    PushVerdict::Hold => &mut there.held,
-                    PushVerdict::Refuse => &mut there.refused,
-                    _ => &mut there.rejected,
-                };
-                *count += 1;
-                there.quarantined += turned.pause.is_quarantined();
-            }
+        for which in &gone {
+            self.forget_turned(which);
         }
+        self.turned_rest.keep_seen(space, peer, run);
+        for (_, turned) in self.turned.range(of_pair(space, peer)) {
+            why(turned.verdict).count(&mut there, turned.pause.is_quarantined());
+        }
+        self.turned_rest.count(space, peer, &mut there);
+        self.offered_rest.ended(space, peer, run, now);
+        self.turned_rest.ended(space, peer, run, now);
         (here, there)
     }
 
@@ -317,11 +393,9 @@ impl StuckRecords {
     pub(crate) fn turn_back(&mut self, by: u64) {
         let offered = self.offered.values_mut().map(|offered| &mut offered.pause);
         let turned = self.turned.values_mut().map(|turned| &mut turned.pause);
-        for pause in offered.chain(turned) {
-            for at in [&mut pause.first, &mut pause.last, &mut pause.due] {
-                *at = at.saturating_sub(by);
-            }
-        }
+        offered.chain(turned).for_each(|pause| pause.turn_back(by));
+        self.offered_rest.turn_back(by);
+        self.turned_rest.turn_back(by);
         self.offered_by = self.offered.iter().map(|(which, of)| (of.pause.last, *which)).collect();
         self.turned_by = self.turned.iter().map(|(which, of)| (of.pause.last, *which)).collect();
     }
@@ -330,12 +404,17 @@ impl StuckRecords {
     pub(crate) fn listed(&self) -> BTreeMap<SpaceId, StuckList> {
         let mut often: BTreeMap<SpaceId, Vec<(&Which, &Offered)>> = BTreeMap::new();
         for (which, stuck) in &self.offered {
-            if stuck.pause.is_quarantined() == 1 {
+            if stuck.pause.is_quarantined() {
                 often.entry(which.0).or_default().push((which, stuck));
             }
         }
+        let mut rest: BTreeMap<SpaceId, usize> = BTreeMap::new();
+        for (space, quarantined) in self.offered_rest.quarantined() {
+            *rest.entry(space).or_default() += quarantined;
+            often.entry(space).or_default();
+        }
         let listed = often.into_iter().map(|(space, mut all)| {
-            let total = all.len();
+            let total = all.len() + rest.get(&space).copied().unwrap_or(0);
             all.sort_by_key(|(_, stuck)| std::cmp::Reverse(stuck.pause.last));
             all.truncate(limits::LISTED_STUCK);
             let latest = all.into_iter().map(|(which, stuck)| stuck.shown(which)).collect();

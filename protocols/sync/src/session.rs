@@ -31,6 +31,16 @@ pub trait Replica {
     /// When the replica cannot be read.
     fn set(&self, set: Set) -> Result<Tree<Self::Nodes>, Error<Self>>;
 
+    /// Whether an id is in one of them: as [`Self::set`] tells, which may cost more.
+    ///
+    /// # Errors
+    /// When the replica cannot be read.
+    fn contains(&self, set: Set, id: &RecordId) -> Result<bool, Error<Self>>;
+
+    /// Whether anything is to be asked for. Else the session finds what is missing here and leaves
+    /// it there.
+    fn asks(&self) -> bool;
+
     /// What is stored, digested and signed for the peer.
     ///
     /// # Errors
@@ -282,7 +292,7 @@ impl Session {
     fn begin_set<R: Replica>(&mut self, set: Set, replica: &R) -> Result<Action, Error<R>> {
         self.set = set;
         let ours = replica.set(set)?;
-        if ours.is_empty() {
+        if ours.is_empty() && replica.asks() {
             return Ok(self.ask_range(Span::all()));
         }
         Ok(self.reconcile(&ours, false))
@@ -332,14 +342,19 @@ impl Session {
         if self.open != Open::Nothing {
             return Ok(Vec::new());
         }
+        if !replica.asks() {
+            let left = self.need.len() + self.missing.len();
+            self.tally().left += left as u64;
+            self.need.clear();
+            self.missing.clear();
+        }
         if self.end.is_none() && self.admitting < limits::PAGES_IN_FLIGHT {
             let mut asked = Vec::new();
-            let ours = replica.set(self.set)?;
             while asked.len() < limits::PAGE_RECORDS
                 && let Some(id) = self.need.pop_front()
             {
                 // It may have come by gossip, or from another peer.
-                if !ours.contains(&id)? {
+                if !replica.contains(self.set, &id)? {
                     asked.push(id);
                 }
             }

@@ -2,6 +2,12 @@
 
 use crate::limits;
 
+/// Milliseconds until something that failed so often before is tried again.
+pub(super) const fn pause_after(attempts: u32) -> u64 {
+    let pause = limits::STUCK_MIN_MS << if attempts < 16 { attempts } else { 16 };
+    if pause < limits::STUCK_MAX_MS { pause } else { limits::STUCK_MAX_MS }
+}
+
 /// When something that failed is tried again.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pause {
@@ -16,15 +22,22 @@ impl Pause {
         Self { first: now, last: now, attempts: 0, due: now }
     }
 
-    /// 1 when it was tried so often that it is listed, else 0.
-    pub(super) fn is_quarantined(&self) -> u64 {
-        u64::from(self.attempts >= limits::QUARANTINE_ATTEMPTS)
+    /// Whether it was tried so often that it is listed.
+    pub(super) const fn is_quarantined(&self) -> bool {
+        self.attempts >= limits::QUARANTINE_ATTEMPTS
     }
 
     pub(super) fn failed(&mut self, now: u64) {
-        let pause = limits::STUCK_MIN_MS << self.attempts.min(16);
+        let pause = pause_after(self.attempts);
         self.attempts = self.attempts.saturating_add(1);
         self.last = now;
-        self.due = now + pause.min(limits::STUCK_MAX_MS);
+        self.due = now + pause;
+    }
+
+    /// The clock was set back by so much.
+    pub(super) fn turn_back(&mut self, by: u64) {
+        for at in [&mut self.first, &mut self.last, &mut self.due] {
+            *at = at.saturating_sub(by);
+        }
     }
 }

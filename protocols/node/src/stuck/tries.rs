@@ -17,24 +17,33 @@ pub(super) struct Tries {
 impl Tries {
     pub(super) fn add(&mut self, last: u64, which: Which) {
         self.all.insert((last, which));
-        self.of_peer.entry(which.2).or_default().insert((last, which));
+        self.of_peer.entry(which.1).or_default().insert((last, which));
     }
 
     pub(super) fn remove(&mut self, last: u64, which: Which) {
         self.all.remove(&(last, which));
-        if let Some(own) = self.of_peer.get_mut(&which.2) {
+        if let Some(own) = self.of_peer.get_mut(&which.1) {
             own.remove(&(last, which));
             if own.is_empty() {
-                self.of_peer.remove(&which.2);
+                self.of_peer.remove(&which.1);
             }
         }
     }
 
-    /// Which entry goes, where there are too many: of this peer if it has its share, else of anyone.
-    pub(super) fn worst(&self, peer: PeerId) -> Option<Which> {
-        let own = self.of_peer.get(&peer).filter(|own| own.len() > limits::STUCK_PER_PEER);
+    /// Who has any.
+    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
+        self.of_peer.keys().copied()
+    }
+
+    /// Whether a peer has less than its share.
+    pub(super) fn has_room(&self, peer: PeerId) -> bool {
+        self.of_peer.get(&peer).is_none_or(|own| own.len() < limits::STUCK_PER_PEER)
+    }
+
+    /// Which entry goes, where there are too many in all: the one tried longest ago.
+    pub(super) fn worst(&self) -> Option<Which> {
         let all = Some(&self.all).filter(|all| all.len() > limits::STUCK_RECORDS);
-        own.or(all)?.first().map(|(_, which)| *which)
+        all?.first().map(|(_, which)| *which)
     }
 }
 

@@ -97,6 +97,8 @@ impl Responder {
                 let mut page = RangePage::default();
                 for id in self.tree(set).list(span, usize::MAX).unwrap() {
                     if self.bytes(now, &id).is_some_and(|bytes| !page.push(&bytes)) {
+                        // It comes with the next page.
+                        self.served.pop();
                         return Response::Range { records: page.into_records(), next: Some(id) };
                     }
                 }
@@ -239,6 +241,51 @@ fn what_cannot_be_admitted_is_asked_for_more_and_more_rarely_and_listed() {
         assert_eq!((state.here.refused, state.here.held, state.exact), (1, 1, true));
         assert_eq!(state.here.quarantined, 2);
     }
+}
+
+/// As of a peer of a later version, of which much waits for what this node does not understand.
+#[test]
+fn more_than_are_listed_move_no_oftener() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let nowhere = scribe.start(OWNER, &[]);
+    let many = limits::STUCK_PER_PEER + 300;
+    let orphans: Vec<_> = (0..many).map(|_| scribe.change(OWNER, &nowhere, &[])).collect();
+    let good = scribe.start(OWNER, &[]);
+    let mut host = scribe.host(OWNER);
+    let genesis = scribe.genesis.clone();
+    let all: Vec<_> = [&genesis, &good].into_iter().chain(&orphans).collect();
+    let mut responder = Responder::connect(&mut host, OWNER, &all);
+    responder.talk(&mut host, &scribe, 2 * 60 * MINUTE);
+    assert!(host.stores(&good));
+    // After 1, 2, 4, 8, 16, 32 and 64 minutes.
+    for orphan in &orphans {
+        assert!(responder.serves(&orphan.id()).len() <= 8, "{:?}", responder.serves(&orphan.id()));
+    }
+    let state = shown(&host, &scribe, &responder);
+    assert_eq!((state.here.held, state.exact), (many as u64, true));
+    assert_eq!(host.node.snapshot().stuck[&scribe.space].total, many);
+    // What they wait for comes: all of them are tried.
+    host.accept(&nowhere);
+    responder.records.insert(nowhere.id(), nowhere);
+    responder.talk(&mut host, &scribe, 20 * MINUTE);
+    orphans.iter().for_each(|orphan| assert!(host.stores(orphan)));
+    assert!(host.node.snapshot().stuck.is_empty());
+}
+
+/// The same the other way: of a node that admits little of what is here.
+#[test]
+fn more_than_are_listed_are_pushed_no_oftener() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let many = limits::STUCK_PER_PEER + 300;
+    let kept: Vec<_> = (0..many).map(|_| scribe.start(OWNER, &[])).collect();
+    let mut host = scribe.host(OWNER);
+    host.import(kept[..1000].iter().map(VerifiedRecord::encode).collect());
+    host.import(kept[1000..].iter().map(VerifiedRecord::encode).collect());
+    let mut responder = Responder::connect(&mut host, OWNER, &[&scribe.genesis.clone()]);
+    responder.talk(&mut host, &scribe, 2 * 60 * MINUTE);
+    assert!(responder.pushed.len() <= 8 * many, "{}", responder.pushed.len());
+    let state = shown(&host, &scribe, &responder);
+    assert_eq!((state.there.refused, state.exact), (many as u64, true));
 }
 
 #[test]

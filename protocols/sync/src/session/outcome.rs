@@ -58,6 +58,8 @@ pub struct SetOutcome {
     pub absent: u64,
     /// Ids inferred from sums that the peer did not have, and never named.
     pub misled: u64,
+    /// Ids and ranges that were found missing here, and were not to be asked for.
+    pub left: u64,
     /// Records received that this version cannot read.
     pub unreadable: u64,
     /// Records that the peer was found to lack, those found again included.
@@ -74,6 +76,7 @@ impl SetOutcome {
         self.received == self.admitted
             && self.absent == 0
             && self.unreadable == 0
+            && self.left == 0
             && self.lacking == self.taken
     }
 }

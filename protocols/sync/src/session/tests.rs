@@ -1,5 +1,7 @@
+mod asking;
 mod ranges;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 
 use ocm_record::{Boot, Draft, Kind, SigningKey, SpaceId, Time};
@@ -41,15 +43,28 @@ struct Node {
     records: BTreeMap<RecordId, Vec<u8>>,
     authority: SumTree,
     content: SumTree,
+    /// How often a whole set was given.
+    given: Cell<u32>,
+    asks_nothing: bool,
 }
 
 impl Replica for Node {
     type Nodes = InMemory;
     fn set(&self, set: Set) -> Result<SumTree, TreeError> {
+        self.given.set(self.given.get() + 1);
         Ok(match set {
             Set::Authority => self.authority.clone(),
             Set::Content => self.content.clone(),
         })
+    }
+    fn contains(&self, set: Set, id: &RecordId) -> Result<bool, TreeError> {
+        match set {
+            Set::Authority => self.authority.contains(id),
+            Set::Content => self.content.contains(id),
+        }
+    }
+    fn asks(&self) -> bool {
+        !self.asks_nothing
     }
     fn statement(&self) -> Result<Statement, TreeError> {
         let space = SpaceId(RecordId::from_parts(Time(1), [1; 32]));
