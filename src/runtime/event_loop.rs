@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ocm_discovery::PeerId;
-use ocm_node::layout;
 use ocm_node::storage::{Batch, ReadError};
 use ocm_node::{
     BatchId, CommandError, GossipVerdict, Input, Node, Output, Reply, RequestId, Ticket,
@@ -54,8 +53,6 @@ pub(super) enum LoopError {
 enum Submitted {
     Core(BatchId),
     Rows(oneshot::Sender<Result<(), String>>),
-    /// The end of a damaged set.
-    Damage,
 }
 
 /// What a command is answered.
@@ -221,11 +218,8 @@ impl EventLoop {
     /// Gives the core an input and carries out what it decides.
     pub(super) fn handle(&mut self, input: Input) -> Result<(), LoopError> {
         let outputs = self.node.handle(input, now_ms(), &self.reader.moment());
-        if let Err(ReadError::Set { space, set, .. }) = &outputs {
-            // Without its head it is made again at the next start.
-            let mut batch = Batch::new();
-            batch.delete(layout::set_head(*space, *set));
-            self.submit(Submitted::Damage, batch)?;
+        if let Err(error @ ReadError::Set { space, set, .. }) = &outputs {
+            self.store.give_up(*space, *set, error.clone());
         }
         self.carry_out(outputs?)
     }
@@ -348,7 +342,7 @@ impl EventLoop {
                 let _ = done.send(Ok(()));
                 Ok(())
             }
-            Some(Submitted::Damage) | None => Ok(()),
+            None => Ok(()),
         }
     }
 

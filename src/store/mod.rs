@@ -44,9 +44,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use futures::executor::block_on;
+use ocm_node::layout::SpaceNumber;
 use ocm_node::sets::Writes;
 use ocm_node::storage::{Batch, ReadError};
 use ocm_node::{derived, sets};
+use ocm_record::Set;
 use thiserror::Error;
 use tokio::sync::mpsc::unbounded_channel;
 
@@ -308,6 +310,16 @@ impl Store {
                 Err(SubmitError::Closed)
             }
         }
+    }
+
+    /// Takes a set that was found damaged out of service, ahead of all that waits: it is made again
+    /// from the records at the next start. Nothing else is written any more, so that this process
+    /// must end: what waits is never acknowledged.
+    pub fn give_up(&self, space: SpaceNumber, set: Set, error: ReadError) {
+        // The first is enough: the next start finds the others.
+        let _ = self.shared.damaged.set((space, set, error));
+        // Wakes the thread. A full queue wakes it by itself, and so it is if the store has ended.
+        let _ = self.submit(0, Batch::new(), &unbounded_channel().0);
     }
 
     /// Batches submitted and not yet acknowledged.

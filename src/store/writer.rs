@@ -123,6 +123,8 @@ pub(super) struct Shared {
     pub(super) waiting: AtomicUsize,
     pub(super) waiting_bytes: AtomicUsize,
     pub(super) poison: OnceLock<Poisoned>,
+    /// A set that is to be given up before anything else is written, and why.
+    pub(super) damaged: OnceLock<(SpaceNumber, Set, ReadError)>,
 }
 
 pub(super) struct Writer {
@@ -235,7 +237,7 @@ impl Writer {
         let empty = group.is_empty();
         let written = match self.shared.poison.get() {
             Some(poisoned) => Err(poisoned.clone()),
-            None if empty => Ok(None),
+            None if empty && self.shared.damaged.get().is_none() => Ok(None),
             None => self.write(group).map(Some),
         };
         let result = written.as_ref().map(|_| self.frontier.commit).map_err(Poisoned::clone);
@@ -261,7 +263,11 @@ impl Writer {
 
     /// Writes one group and makes it durable and visible.
     fn write(&mut self, group: Batch) -> Result<Written, Poisoned> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.try_write(group)));
+        let damaged = self.shared.damaged.get().cloned();
+        let outcome = catch_unwind(AssertUnwindSafe(|| match damaged {
+            Some((space, set, error)) => Err(self.give_up(space, set, &error)?),
+            None => self.try_write(group),
+        }));
         let cause = match outcome {
             Ok(Ok(written)) => return Ok(written),
             Ok(Err(error)) => error.to_string(),

@@ -1,6 +1,8 @@
 //! What is missing at open, and `--accept-loss`.
 
-use ocm_node::storage::{Key, Value};
+use std::sync::Mutex;
+
+use ocm_node::storage::{Key, ReadError, Value};
 
 use super::super::backend::Direction;
 use super::super::faulty::{Faults, FaultyBackend};
@@ -219,6 +221,68 @@ fn a_damaged_node_ends_the_process_and_is_made_again() {
     let mut rig = Rig::new(opened);
     rig.commit(record(700, 20)).unwrap();
     assert_eq!(sets::total(&rig.store.reader()).unwrap().count, 701);
+}
+
+/// An engine whose flushes wait for a lock.
+#[derive(Debug)]
+struct Slow(MemoryBackend, Arc<Mutex<()>>);
+
+impl Backend for Slow {
+    fn get(&self, key: &[u8]) -> Result<Option<Value>, StoreError> {
+        self.0.get(key)
+    }
+    fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        direction: Direction,
+    ) -> Result<Vec<(Key, Value)>, StoreError> {
+        self.0.scan(from, to, limit, direction)
+    }
+    fn apply(&self, batch: &Batch) -> Result<(), StoreError> {
+        self.0.apply(batch)
+    }
+    fn flush(&self) -> Result<(), StoreError> {
+        let _open = self.1.lock().unwrap();
+        self.0.flush()
+    }
+    fn close(&self) -> Result<(), StoreError> {
+        self.0.close()
+    }
+}
+
+/// A set that is found damaged when it is read is taken out of service ahead of what waits, be the
+/// queue full or empty.
+#[test]
+fn a_set_is_given_up_ahead_of_a_full_queue() {
+    let lax = OpenOptions { audit: Audit::Never, ..OpenOptions::default() };
+    for full in [true, false] {
+        let (disk, place) = filled(10);
+        let gate = Arc::new(Mutex::new(()));
+        let backend = Arc::new(Slow(MemoryBackend::open(disk.clone()), gate.clone()));
+        let opened = Store::open_on(backend, Box::new(place.clone()), lax, Arc::new(Unobserved));
+        let mut rig = Rig::new(opened.unwrap());
+        let closed = gate.lock().unwrap();
+        let mut submitted = 0;
+        while full && rig.submit(record(10 + submitted, 20)).is_ok() {
+            submitted += 1;
+        }
+        assert_eq!(submitted as usize, if full { QUEUE_BATCHES } else { 0 });
+        let (space, set) = (SpaceNumber(1), Set::Content);
+        let error = ReadError::Set { space, set, cause: "a node is missing".into() };
+        rig.store.give_up(space, set, error);
+        drop(closed);
+        let acks: Vec<Ack> = (0..submitted).map(|_| rig.acks.blocking_recv().unwrap()).collect();
+        let durable = acks.iter().filter(|ack| ack.result.is_ok()).count() as u64;
+        assert!(!full || durable < submitted, "only what was being written went before");
+        let closing = rig.store.close().unwrap_err().to_string();
+        assert!(closing.contains("made again at the next start"), "{closing}");
+        let opened = open_memory(&disk, &place, lax).unwrap();
+        let records = 10 + durable;
+        assert_eq!(opened.repairs, [format!("the sets were made again from {records} records")]);
+        assert_eq!(sets::total(&opened.store.reader()).unwrap().count, records);
+    }
 }
 
 /// The same where a new node would lie: the engine cannot write beside what it cannot read.
