@@ -52,6 +52,11 @@ pub mod limits {
     pub const BATCH_BYTES: usize = 6 * 1024 * 1024;
     /// Batches that lie in memory at once; more wait for their turn.
     pub const BATCHES: usize = 4;
+    /// Bytes of the body of a batch that come in a second at least, on the whole: 64 KiB, a batch of
+    /// ordinary memories in some seconds. Slower ones lose their place among [`BATCHES`].
+    pub const BATCH_BYTES_A_SECOND: usize = 64 * 1024;
+    /// The part of the time that a batch may take for which its body may lag behind that: a sixth.
+    pub const BATCH_PATIENCE: u32 = 6;
     /// Requests that are answered at once; past it a request is told to come again.
     pub const REQUESTS: usize = 256;
     /// Listeners to the live feed at once.

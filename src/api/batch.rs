@@ -3,15 +3,18 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use axum::Json;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{FromRequest as _, Request, State};
 use axum::http::StatusCode;
+use futures::StreamExt as _;
 use ocm_record::{MemoryId, RecordId};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::sync::MutexGuard;
+use tokio::time::{Instant, timeout_at};
 
 use super::body::refuse;
 use super::memories::space_for;
@@ -83,7 +86,8 @@ pub(super) async fn create(
 async fn carry_out(api: &Api, request: Request, begun: &AtomicBool) -> Result<Outcomes, Problem> {
     // Never closed. What is read meanwhile lies in memory.
     let _place = api.0.batches.acquire().await;
-    let request = receive(request).await?;
+    let patience = api.0.config.batch_timeout / limits::BATCH_PATIENCE;
+    let request = receive(request, patience).await?;
     // Batches are written in the order in which they were received, although several are under way.
     let mut turn = Some(api.0.batch_turn.lock().await);
     let batch = Json::<Batch>::from_request(request, &()).await;
@@ -135,19 +139,36 @@ async fn carry_out(api: &Api, request: Request, begun: &AtomicBool) -> Result<Ou
     Ok(Outcomes { written, failed: items.len() - written, items })
 }
 
-/// The request with its whole body at hand: who is slow to send one holds up nobody else.
-async fn receive(request: Request) -> Result<Request, Problem> {
+/// The request with its whole body at hand: who is slow to send one holds up nobody else's turn, and
+/// who is slower than [`limits::BATCH_BYTES_A_SECOND`] on the whole, and `patience`, loses the place.
+async fn receive(request: Request, patience: Duration) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
-    let body = Bytes::from_request(Request::from_parts(parts.clone(), body), &()).await;
-    let body = body.map_err(|rejection| {
-        if rejection.status() == StatusCode::PAYLOAD_TOO_LARGE {
+    let mut chunks = body.into_data_stream();
+    let (begun, mut bytes) = (Instant::now(), Vec::new());
+    loop {
+        let earned = bytes.len() as f64 / limits::BATCH_BYTES_A_SECOND as f64;
+        let until = begun + patience + Duration::from_secs_f64(earned);
+        let Ok(chunk) = timeout_at(until, chunks.next()).await else {
+            let detail = format!(
+                "of the body of the batch {} bytes came within {} seconds, and others wait: send \
+                 {} a second or more; nothing of it is written",
+                bytes.len(),
+                begun.elapsed().as_secs(),
+                limits::BATCH_BYTES_A_SECOND
+            );
+            let problem = Problem::new(Reason::Unavailable, detail);
+            return Err(problem.with_status(StatusCode::REQUEST_TIMEOUT));
+        };
+        let Some(chunk) = chunk else { break };
+        let chunk = chunk.map_err(|error| Problem::bad(format!("the body broke off: {error}")))?;
+        if bytes.len() + chunk.len() > limits::BATCH_BYTES {
             let limit = limits::BATCH_BYTES;
             let detail = format!("the body of a batch has at most {limit} bytes: split it");
-            return Problem::new(Reason::TooLarge, detail);
+            return Err(Problem::new(Reason::TooLarge, detail));
         }
-        Problem::bad(rejection.body_text()).with_status(rejection.status())
-    })?;
-    Ok(Request::from_parts(parts, Body::from(body)))
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
 /// What became of the items so far.

@@ -4,7 +4,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 
 use super::{Server, text};
-use crate::api::{Api, ApiConfig};
+use crate::api::{Api, ApiConfig, limits};
 use crate::views::harness::Harness;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,6 +123,37 @@ async fn a_batch_that_is_sent_slowly_holds_up_no_other() {
         biased;
         answer = server.send(slow, "127.0.0.1:5") => panic!("{answer:?}"),
         answer = server.post("/v1/memories:batch", batch, 200) => assert_eq!(answer["written"], 1),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_stall_lose_their_places() {
+    let node = Harness::start(1);
+    let space = node.space("one").await;
+    let mut server = Server::over(node, Some(space));
+    let batch_timeout = Duration::from_secs(4);
+    let config = ApiConfig { batch_timeout, ..server.api.0.config.clone() };
+    let (handle, views) = (server.node.handle.clone(), server.node.views.clone());
+    server.api = Api::new(handle, views, config, server.api.0.metrics.clone());
+    // As many as there are places for. Each sends a little, and then nothing.
+    let stalled = || {
+        let some = futures::stream::iter([Ok::<_, std::io::Error>(b"{".to_vec())]);
+        let body = futures::StreamExt::chain(some, futures::stream::pending());
+        let request = server.request("POST", "/v1/memories:batch");
+        let request = request.header("content-type", "application/json");
+        server.send(request.body(Body::from_stream(body)).unwrap(), "127.0.0.1:5")
+    };
+    let stalled = futures::future::join_all((0..limits::BATCHES).map(|_| stalled()));
+    let batch = json!({"items": [{"content": {}}]});
+    // It comes last, and is answered before its own time is over.
+    let answer = server.post("/v1/memories:batch", batch, 200);
+    let (stalled, answer) = futures::future::join(stalled, answer).await;
+    assert_eq!(answer["written"], 1);
+    for (status, _, body) in stalled {
+        let problem: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!((status.as_u16(), text(&problem["type"])), (408, "urn:ocm:unavailable"));
+        let detail = text(&problem["detail"]);
+        assert!(detail.contains("1 bytes came") && detail.contains("65536 a second"), "{detail}");
     }
 }
 
