@@ -38,6 +38,24 @@ impl<T> FromIterator<T> for List<T> {
     }
 }
 
+/// Items of a page for which no number is given.
+const PAGE: usize = 50;
+
+/// How many items a page has, where so many are asked for.
+pub(super) fn page_size(limit: Option<usize>) -> Result<usize, Problem> {
+    let (limit, most) = (limit.unwrap_or(PAGE), crate::views::limits::PAGE);
+    if !(1..=most).contains(&limit) {
+        let detail = format!("a page has 1 to {most} items, {limit} were asked for");
+        return Err(Problem::bad(detail));
+    }
+    Ok(limit)
+}
+
+/// What is said of a cursor that is none.
+pub(super) fn no_cursor() -> Problem {
+    Problem::bad("the cursor is not one that a page of this list ended with")
+}
+
 fn too_large() -> Problem {
     Problem::new(
         Reason::TooLarge,

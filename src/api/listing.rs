@@ -5,15 +5,12 @@ use axum::extract::State;
 use ocm_record::{Did, MemoryId, SpaceId};
 use serde::{Deserialize, Serialize};
 
-use super::body::{List, Parameters};
+use super::body::{List, Parameters, no_cursor, page_size};
 use super::memories::is_ahead;
 use super::moment::Moment;
 use super::problem::Problem;
 use super::{Api, limits};
 use crate::views::{self, Area, Filter, Item};
-
-/// Items of a page for which no number is given.
-const PAGE: usize = 50;
 
 /// One memory of a list.
 #[derive(Serialize)]
@@ -104,13 +101,7 @@ impl Wanted {
             let moment = text.as_deref().map(Moment::parse).transpose().map_err(Problem::bad)?;
             Ok::<_, Problem>(moment.map(|moment| moment.0))
         };
-        let limit = self.limit.unwrap_or(PAGE);
-        if !(1..=views::limits::PAGE).contains(&limit) {
-            return Err(Problem::bad(format!(
-                "a page has 1 to {} items, {limit} were asked for",
-                views::limits::PAGE
-            )));
-        }
+        let limit = page_size(self.limit)?;
         if self.text.as_ref().is_some_and(|text| text.chars().count() > limits::FILTER_CHARS) {
             return Err(Problem::bad(format!(
                 "a text to filter by has at most {} characters",
@@ -129,9 +120,11 @@ impl Wanted {
             until_ms: moment(self.until)?,
             text: self.text,
             area: self.bbox.as_deref().map(area).transpose()?,
-            before: self.cursor.map(|cursor| cursor.parse()).transpose().map_err(|_| {
-                Problem::bad("the cursor is not one that a page of this list ended with")
-            })?,
+            before: self
+                .cursor
+                .map(|cursor| cursor.parse())
+                .transpose()
+                .map_err(|_| no_cursor())?,
             limit,
         })
     }

@@ -1,6 +1,9 @@
 //! What two nodes store of a space, compared, and what the peer signed.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
 
 use axum::Json;
 use axum::extract::State;
@@ -13,7 +16,7 @@ use ocm_sync::{Comparison, Parity, SetDigest};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use super::body::{InSpace, List, Name, Nothing, OptionalInput, Parameters};
+use super::body::{InSpace, List, Name, Nothing, OptionalInput, Parameters, no_cursor, page_size};
 use super::moment::Moment;
 use super::problem::{Problem, Reason};
 use crate::handle::Status;
@@ -280,37 +283,87 @@ impl From<&StuckRecord> for Quarantined {
     }
 }
 
-/// The latest of each space, latest first, and how many there are in all.
+/// A page of the latest of each space, latest first; how many there are in all, and how many of them
+/// are in no page.
 #[derive(Serialize)]
 pub(super) struct QuarantinedList {
     #[serde(flatten)]
     list: List<Quarantined>,
     total: usize,
+    unlisted: usize,
+}
+
+/// Where a record stands in the list: by its last try, latest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Position(Reverse<u64>, RecordId, PeerId);
+
+impl From<&StuckRecord> for Position {
+    fn from(stuck: &StuckRecord) -> Self {
+        Self(Reverse(stuck.last_ms), stuck.id, stuck.peer)
+    }
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.0.0, self.1, self.2)
+    }
+}
+
+impl FromStr for Position {
+    type Err = Problem;
+
+    fn from_str(text: &str) -> Result<Self, Problem> {
+        let mut parts = text.splitn(3, '.');
+        let mut part = || parts.next().ok_or_else(no_cursor);
+        let last = part()?.parse().map_err(|_| no_cursor())?;
+        let id = part()?.parse().map_err(|_| no_cursor())?;
+        let peer = part()?.parse().map_err(|_| no_cursor())?;
+        Ok(Self(Reverse(last), id, peer))
+    }
 }
 
 impl QuarantinedList {
-    fn new(stuck: &BTreeMap<SpaceId, StuckList>, only: Option<SpaceId>) -> Self {
+    fn new(
+        stuck: &BTreeMap<SpaceId, StuckList>,
+        only: Option<SpaceId>,
+        after: Option<Position>,
+        limit: usize,
+    ) -> Self {
         let lists =
             || stuck.iter().filter(move |(space, _)| only.is_none_or(|only| only == **space));
-        let mut latest: Vec<&StuckRecord> = lists().flat_map(|(_, of)| &of.latest).collect();
-        latest.sort_by_key(|stuck| std::cmp::Reverse(stuck.last_ms));
-        Self {
-            list: latest.into_iter().map(Quarantined::from).collect(),
-            total: lists().map(|(_, of)| of.total).sum(),
-        }
+        let mut listed: Vec<&StuckRecord> = lists().flat_map(|(_, of)| &of.latest).collect();
+        let total = lists().map(|(_, of)| of.total).sum::<usize>();
+        let unlisted = total.saturating_sub(listed.len());
+        listed.retain(|stuck| after.is_none_or(|after| Position::from(*stuck) > after));
+        listed.sort_by_key(|stuck| Position::from(*stuck));
+        let more = listed.len() > limit;
+        listed.truncate(limit);
+        let next = listed.last().filter(|_| more).map(|last| Position::from(*last).to_string());
+        let items = listed.into_iter().map(Quarantined::from).collect();
+        Self { list: List { items, next }, total, unlisted }
     }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Wanted {
+    space: Option<String>,
+    limit: Option<usize>,
+    cursor: Option<String>,
 }
 
 pub(super) async fn quarantined(
     State(api): State<Api>,
-    Parameters(InSpace { space }): Parameters<InSpace>,
+    Parameters(Wanted { space, limit, cursor }): Parameters<Wanted>,
 ) -> Result<Json<QuarantinedList>, Problem> {
+    let limit = page_size(limit)?;
+    let after = cursor.map(|cursor| cursor.parse()).transpose()?;
     let only = match space {
         Some(space) => Some(api.0.views.resolve_space(&space).await?),
         None => None,
     };
     let status = api.0.handle.status();
-    Ok(Json(QuarantinedList::new(&status.core.stuck, only)))
+    Ok(Json(QuarantinedList::new(&status.core.stuck, only, after, limit)))
 }
 
 pub(super) async fn of_space(
@@ -481,20 +534,39 @@ mod tests {
             (space(1), StuckList { total: 300, latest: vec![stuck(1, 9), stuck(1, 7)] }),
             (space(2), StuckList { total: 1, latest: vec![stuck(2, 8)] }),
         ]);
-        let told = |only| serde_json::to_value(QuarantinedList::new(&lists, only)).unwrap();
+        let page = |only, after, limit| {
+            serde_json::to_value(QuarantinedList::new(&lists, only, after, limit)).unwrap()
+        };
+        let told = |only| page(only, None, 50);
         let times = |told: &Value| -> Vec<String> {
             let items = told["items"].as_array().unwrap();
             items.iter().map(|item| item["last"].as_str().unwrap()[20..23].to_owned()).collect()
         };
         let all = told(None);
-        assert_eq!(all["total"], 301);
+        assert_eq!((&all["total"], &all["unlisted"]), (&json!(301), &json!(298)));
+        assert_eq!(all["next"], Value::Null, "what is in no page is behind no cursor");
         assert_eq!(times(&all), ["009", "008", "007"]);
         let one = told(Some(space(2)));
         assert_eq!(one["total"], 1);
         assert_eq!(times(&one), ["008"]);
         assert_eq!(one["items"][0]["space"], space(2).to_string());
         let none = told(Some(space(3)));
-        assert_eq!(none, json!({"items": [], "next": null, "total": 0}));
+        assert_eq!(none, json!({"items": [], "next": null, "total": 0, "unlisted": 0}));
+        // Page by page, each once.
+        let (mut after, mut pages) = (None, Vec::new());
+        loop {
+            let page = page(None, after, 2);
+            assert_eq!((&page["total"], &page["unlisted"]), (&json!(301), &json!(298)));
+            pages.push(times(&page));
+            let Some(next) = page["next"].as_str() else { break };
+            after = Some(next.parse::<Position>().unwrap());
+        }
+        assert_eq!(pages, [vec!["009", "008"], vec!["007"]]);
+        let full = page(None, None, 3);
+        assert_eq!((times(&full).len(), &full["next"]), (3, &Value::Null));
+        for wrong in ["", "9", "9.x.y", "x", "-1.v.v"] {
+            assert!(wrong.parse::<Position>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

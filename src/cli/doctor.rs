@@ -7,6 +7,7 @@ use serde_json::{Value as Json, json};
 use super::Context;
 use super::exit::{Exit, Failure};
 use super::output::{Shown, clean, field, short_id, table};
+use super::page::Page;
 use crate::client::{Client, ClientError};
 use crate::doctor::{HeldSpace, RunningNode, State, examine};
 
@@ -47,7 +48,10 @@ fn running_node(client: &Client, status: &Json) -> Result<RunningNode, Failure> 
     Ok(RunningNode {
         spaces: spaces.items().iter().map(held).collect(),
         comparisons: read(client, "/v1/sync")?,
-        quarantined: read(client, "/v1/quarantined")?,
+        quarantined: {
+            let path = "/v1/quarantined";
+            take(Page::ALL.fetch(client, path, Vec::new(), "--space")?.items(), path)?
+        },
         peers: status["peers"].as_u64().unwrap_or_default(),
         sources: sources
             .iter()
@@ -58,8 +62,10 @@ fn running_node(client: &Client, status: &Json) -> Result<RunningNode, Failure> 
 
 /// The items of a list, as far as they are looked at.
 fn read<T: DeserializeOwned>(client: &Client, path: &str) -> Result<Vec<T>, Failure> {
-    let answer = client.get(path, &[])?;
-    let items = answer.items().iter().map(|item| T::deserialize(item));
-    let read: Result<Vec<T>, _> = items.collect();
+    take(client.get(path, &[])?.items(), path)
+}
+
+fn take<T: DeserializeOwned>(items: &[Json], path: &str) -> Result<Vec<T>, Failure> {
+    let read: Result<Vec<T>, _> = items.iter().map(|item| T::deserialize(item)).collect();
     Ok(read.with_context(|| format!("the node's answer to {path} cannot be read"))?)
 }

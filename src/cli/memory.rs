@@ -5,18 +5,14 @@ mod show;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
-use serde_json::{Map, Value as Json, json};
+use serde_json::{Value as Json, json};
 
 use self::content::{Changes, New};
 use super::Context;
 use super::exit::{Exit, Failure};
 use super::output::{Shown, field};
+use super::page::Page;
 use crate::client::{Client, escaped};
-
-/// Memories that a list fetches in all; what a person can still look at is far less.
-const MOST_LISTED: usize = 100_000;
-/// Memories that one request for a whole list asks for, the most that the API gives.
-const PAGE: u16 = 500;
 
 /// The commands on memories.
 #[derive(Debug, Subcommand)]
@@ -137,20 +133,6 @@ pub(super) struct Filters {
     bbox: Option<String>,
 }
 
-/// Which of them.
-#[derive(Debug, Args)]
-pub(super) struct Page {
-    /// How many at most, from 1 to 500 [default: 50]
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=500))]
-    limit: Option<u16>,
-    /// Where the list before ended
-    #[arg(long)]
-    cursor: Option<String>,
-    /// Not one page but all of them
-    #[arg(long, conflicts_with = "limit")]
-    all: bool,
-}
-
 /// `ocm memory …`.
 pub(super) fn run(command: Memory, context: &mut Context<'_, '_>) -> Result<Shown, Failure> {
     let client = context.client()?;
@@ -248,49 +230,14 @@ fn note_unrendered(shown: Shown, answer: &Json) -> Shown {
 
 fn list(
     filters: Filters,
-    Page { limit, cursor, all }: Page,
+    page: Page,
     client: &Client,
     context: &Context<'_, '_>,
 ) -> Result<Shown, Failure> {
-    let mut query = filters.query(context)?;
-    let limit = if all { Some(PAGE) } else { limit };
-    query.extend(limit.map(|limit| ("limit", limit.to_string())));
-    query.extend(cursor.map(|cursor| ("cursor", cursor)));
-    let answer = client.get("/v1/memories", &query)?;
-    if !all {
-        let shown = Shown::answer(&answer, show::list(answer.items()));
-        let shown = note_unrendered(shown, answer.json());
-        return Ok(match answer.json()["next"].as_str() {
-            Some(next) => shown.note(format!("there are more: --cursor {next}, or --all")),
-            None if answer.items().is_empty() => shown.note("no memory"),
-            None => shown,
-        });
-    }
-    let mut items = answer.items().to_vec();
-    let mut next = answer.json()["next"].as_str().map(str::to_owned);
-    while let Some(cursor) = next {
-        if items.len() >= MOST_LISTED {
-            return Err(Failure::Usage(format!(
-                "there are more than {MOST_LISTED} memories: narrow the list with --since, --type \
-                 or --tag, or go on from --cursor {cursor}"
-            )));
-        }
-        query.retain(|(name, _)| *name != "cursor");
-        query.push(("cursor", cursor.clone()));
-        let page = client.get("/v1/memories", &query)?;
-        items.extend_from_slice(page.items());
-        next = page.json()["next"].as_str().map(str::to_owned);
-        if next.as_ref() == Some(&cursor) {
-            return Err(anyhow::anyhow!("the list does not go on after --cursor {cursor}").into());
-        }
-    }
-    let people = show::list(&items);
-    let unrendered = answer.json()["unrendered"].clone();
-    let whole = Map::from_iter([
-        ("items".into(), Json::Array(items)),
-        ("next".into(), Json::Null),
-        ("unrendered".into(), unrendered),
-    ]);
-    let whole = Json::Object(whole);
-    Ok(note_unrendered(Shown::value(&whole, people), &whole))
+    let query = filters.query(context)?;
+    let list = page.fetch(client, "/v1/memories", query, "--since, --type or --tag")?;
+    let (people, none) = (show::list(list.items()), list.items().is_empty());
+    let page = list.json().clone();
+    let shown = list.shown(people, |shown| note_unrendered(shown, &page));
+    Ok(if none { shown.note("no memory") } else { shown })
 }

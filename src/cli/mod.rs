@@ -6,6 +6,7 @@ mod exit;
 mod import;
 mod memory;
 mod output;
+mod page;
 mod peer;
 mod space;
 mod status;

@@ -9,6 +9,7 @@ use serde_json::{Map, Value as Json};
 use super::Context;
 use super::exit::{Exit, Failure};
 use super::output::{Shown, clean, count, field, print_json, short_end, short_id, table, time};
+use super::page::Page;
 use crate::client::{Answer, Client};
 
 /// How often a wait looks again.
@@ -34,6 +35,8 @@ pub(super) enum Sync {
         /// Only of this space
         #[arg(long, value_name = "ID")]
         space: Option<String>,
+        #[command(flatten)]
+        page: Page,
     },
     /// Compare with every peer now
     #[command(after_help = "Example:\n  ocm sync now")]
@@ -54,18 +57,19 @@ pub(super) fn run(command: Sync, context: &mut Context<'_, '_>) -> Result<Shown,
             let begun = count(sessions, "comparison begins", "comparisons begin");
             Ok(Shown::answer(&answer, begun))
         }
-        Sync::Quarantined { space } => {
-            let answer = client.get("/v1/quarantined", &of_space(space.as_deref()))?;
-            let shown = Shown::answer(&answer, quarantined(&answer));
-            let listed = answer.items().len() as u64;
-            let total = answer.json()["total"].as_u64().unwrap_or(listed);
-            Ok(match total.saturating_sub(listed) {
-                0 if listed == 0 => shown.note("no record waits in vain"),
+        Sync::Quarantined { space, page } => {
+            let query = of_space(space.as_deref());
+            let list = page.fetch(&client, "/v1/quarantined", query, "--space")?;
+            let number = |name: &str| list.json()[name].as_u64().unwrap_or(0);
+            let (total, unlisted) = (number("total"), number("unlisted"));
+            let people = quarantined(list.items());
+            Ok(list.shown(people, |shown| match unlisted {
+                0 if total == 0 => shown.note("no record waits in vain"),
                 0 => shown,
-                more => {
-                    shown.note(format!("… and {more} more; of each space the latest are shown"))
-                }
-            })
+                more => shown.note(format!(
+                    "{more} of {total} are in no page: of each space the latest are listed"
+                )),
+            }))
         }
         Sync::Status { space, wait_equal: None } => {
             let answer = parities(&client, space.as_deref())?;
@@ -100,8 +104,8 @@ fn parities(client: &Client, space: Option<&str>) -> Result<Answer, Failure> {
     Ok(client.get("/v1/sync", &of_space(space))?)
 }
 
-fn quarantined(answer: &Answer) -> String {
-    let rows = answer.items().iter().map(|item| {
+fn quarantined(items: &[Json]) -> String {
+    let rows = items.iter().map(|item| {
         [
             short_id(&field(item, "id")),
             short_id(&field(item, "space")),

@@ -75,7 +75,7 @@ fn who_is_away_is_shown_and_neither_waited_for_nor_wrong() {
 
 #[test]
 fn what_waits_in_vain_is_a_table() {
-    let list = json!({"next": null, "total": 45, "items": [{
+    let list = json!({"next": "c1", "total": 45, "unlisted": 40, "items": [{
         "space": SPACE, "id": SPACE, "set": "content", "peer_id": PEER, "verdict": "refuse",
         "reason": "not_permitted", "text": "refused: no right", "first": "2026-01-31T09:30:01Z",
         "last": "2026-01-31T10:30:01Z", "attempts": 6, "next": "2026-01-31T11:02:01Z",
@@ -83,8 +83,21 @@ fn what_waits_in_vain_is_a_table() {
     let ran = once("GET /v1/quarantined", Reply::json(200, list), &["sync", "quarantined"]);
     assert!(ran.out.contains("2026-01-31 09:30:01Z  6"), "{}", ran.out);
     assert!(ran.out.contains("refused: no right"), "{}", ran.out);
-    assert!(ran.errors.contains("… and 44 more"), "{}", ran.errors);
-    let none = Reply::json(200, json!({"next": null, "items": [], "total": 0}));
+    assert!(ran.errors.contains("there are more: --cursor c1, or --all"), "{}", ran.errors);
+    assert!(ran.errors.contains("40 of 45 are in no page"), "{}", ran.errors);
+    let page = |id: &str, next: Option<&str>| {
+        let list = json!({"items": [{"id": id}], "next": next, "total": 2, "unlisted": 0});
+        ("GET /v1/quarantined", Reply::json(200, list))
+    };
+    let server = Server::new([page("v1", Some("c1")), page("v2", None)]);
+    let ran = Person::new().ask(&server, &["sync", "quarantined", "--all", "--json"]);
+    let whole = json!({"items": [{"id": "v1"}, {"id": "v2"}], "next": null, "total": 2,
+        "unlisted": 0});
+    assert_eq!(serde_json::from_str::<Json>(&ran.out).unwrap(), whole);
+    let asked: Vec<String> =
+        server.requests().iter().map(|request| format!("{request:?}")).collect();
+    assert!(asked[0].contains("limit=500") && asked[1].contains("cursor=c1"), "{asked:?}");
+    let none = Reply::json(200, json!({"next": null, "items": [], "total": 0, "unlisted": 0}));
     let ran = once("GET /v1/quarantined", none, &["sync", "quarantined"]);
     assert!(ran.errors.contains("no record waits in vain"), "{}", ran.errors);
     assert!(!ran.errors.contains("more"), "{}", ran.errors);
