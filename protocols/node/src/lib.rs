@@ -102,7 +102,8 @@ pub mod limits {
     /// Peers whose breaches are remembered: the names of peers cost them nothing.
     pub const STRIKERS: usize = 1024;
     /// Records between this node and a peer that one side does not admit, for each side, that are kept
-    /// with their causes: offered in vain, they are tried again after a pause; a kilobyte each at most.
+    /// with their causes: offered in vain, they are tried again after a pause; 1 to 5 KiB each, by how
+    /// much they wait for.
     pub const STUCK_RECORDS: usize = 4096;
     /// Such records of one peer, so that none crowds out others.
     pub const STUCK_PER_PEER: usize = 1024;

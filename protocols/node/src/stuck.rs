@@ -178,7 +178,8 @@ impl StuckRecords {
         if let Some(worst) = self.offered_by.worst()
             && let Some(offered) = self.forget_offered(&worst)
         {
-            self.offered_rest.failed(worst, (offered.set, offered.why()), run, now);
+            let (of, pause) = ((offered.set, offered.why()), offered.pause);
+            self.offered_rest.remember(worst, of, (pause.attempts, pause.due), run, now);
         }
     }
 
@@ -336,7 +337,9 @@ impl StuckRecords {
         if let Some(worst) = self.turned_by.worst()
             && let Some(turned) = self.forget_turned(&worst)
         {
-            self.turned_rest.failed(worst, (Set::Content, why(turned.verdict)), turned.seen, now);
+            let (of, pause) = ((Set::Content, why(turned.verdict)), turned.pause);
+            let tried = (pause.attempts, pause.due);
+            self.turned_rest.remember(worst, of, tried, turned.seen, now);
         }
     }
 

@@ -98,10 +98,20 @@ impl Rest {
 
     /// Takes note that a record was tried in vain. Where there is no room for it, all of that peer in
     /// that space rests for a while.
-    pub(super) fn failed(
+    pub(super) fn failed(&mut self, which: Which, of: (Set, Why), run: RunNumber, now: u64) {
+        let pair = self.pairs.get(&(which.0, which.1));
+        let known = pair.and_then(|pair| pair.entries.get(&which.2));
+        let attempts = known.map_or(0, |entry| entry.attempts);
+        let due = now + pause_after(attempts);
+        self.remember(which, of, (attempts.saturating_add(1), due), run, now);
+    }
+
+    /// Takes a record that was kept with its cause, and was tried so often.
+    pub(super) fn remember(
         &mut self,
         (space, peer, id): Which,
         (set, why): (Set, Why),
+        (attempts, due): (u32, u64),
         run: RunNumber,
         now: u64,
     ) {
@@ -111,17 +121,15 @@ impl Rest {
         }
         let pair = self.pairs.entry(which).or_default();
         pair.last = now;
-        let freed = pair.freed;
-        let entry = pair.entries.entry(id).or_insert_with(|| {
-            self.len += 1;
-            *self.of_peer.entry(peer).or_default() += 1;
-            Entry { set, why, attempts: 0, due: now, freed, seen: run }
-        });
-        entry.due = now + pause_after(entry.attempts);
-        (entry.why, entry.freed, entry.seen) = (why, freed, run);
-        let before = entry.is_quarantined();
-        entry.attempts = entry.attempts.saturating_add(1);
-        pair.quarantined += usize::from(entry.is_quarantined() && !before);
+        let entry = Entry { set, why, attempts, due, freed: pair.freed, seen: run };
+        pair.quarantined += usize::from(entry.is_quarantined());
+        match pair.entries.insert(id, entry) {
+            Some(before) => pair.quarantined -= usize::from(before.is_quarantined()),
+            None => {
+                self.len += 1;
+                *self.of_peer.entry(peer).or_default() += 1;
+            }
+        }
     }
 
     fn has_room(&self, peer: PeerId) -> bool {
@@ -204,18 +212,19 @@ impl Rest {
 
     /// What is held of a peer may stand: it is tried again at once.
     pub(super) fn free(&mut self, space: SpaceId, peer: PeerId) {
-        if let Some(pair) = self.pairs.get_mut(&(space, peer)) {
-            pair.freed = pair.freed.wrapping_add(1);
-            pair.more = None;
+        let Some(pair) = self.pairs.get_mut(&(space, peer)) else { return };
+        pair.freed = pair.freed.wrapping_add(1);
+        pair.more = None;
+        if pair.entries.is_empty() {
+            self.pairs.remove(&(space, peer));
         }
     }
 
     /// As [`Self::free`], of every peer.
     pub(super) fn free_all(&mut self, space: SpaceId) {
-        for (_, pair) in self.pairs.range_mut(super::pairs_of(space)) {
-            pair.freed = pair.freed.wrapping_add(1);
-            pair.more = None;
-        }
+        let pairs = self.pairs.range(super::pairs_of(space));
+        let peers: Vec<PeerId> = pairs.map(|((_, peer), _)| *peer).collect();
+        peers.into_iter().for_each(|peer| self.free(space, peer));
     }
 
     /// Whether it is remembered, and whether it is to wait.

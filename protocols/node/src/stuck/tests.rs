@@ -172,6 +172,29 @@ fn the_order_of_tries_follows_the_tables() {
     assert_eq!(stuck.offered_rest.len() - rest, gone, "the others are remembered all the same");
 }
 
+#[test]
+fn what_goes_from_the_list_keeps_its_pause_and_its_tries() {
+    let mut stuck = StuckRecords::default();
+    for now in 1..4 {
+        stuck.judged((space(1), peer(1), id(1)), (Set::Content, now), &refuse(), now);
+        stuck.pushed((space(1), peer(1), id(1)), PushVerdict::Hold, now, now);
+    }
+    for n in 0..limits::STUCK_PER_PEER as u64 {
+        for of in 2..6 {
+            stuck.judged((space(2), peer(of), id(n)), (Set::Content, 9), &refuse(), 9);
+            stuck.pushed((space(2), peer(of), id(n)), PushVerdict::Hold, 9, 9);
+        }
+    }
+    assert_eq!((stuck.offered_rest.len(), stuck.turned_rest.len()), (1, 1));
+    let listed = &stuck.listed()[&space(1)];
+    assert_eq!((listed.total, listed.latest.len()), (1, 0));
+    let due = 3 + 4 * MINUTE;
+    let waits = |stuck: &StuckRecords, now| stuck.waits(space(1), peer(1), &id(1), now);
+    assert!(waits(&stuck, due - 1) && !waits(&stuck, due));
+    let mut not = |now| stuck.not_to_push(space(1), peer(1), &[id(1)], 3, now).len();
+    assert_eq!(not(due - 1), 1);
+}
+
 /// A peer that offers more than are kept with their causes.
 fn crowd(stuck: &mut StuckRecords, count: u64, run: RunNumber, now: u64) {
     for n in 0..count {
