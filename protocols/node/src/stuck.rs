@@ -1,6 +1,7 @@
 //! Records that a peer offers and that cannot be admitted here, and those that it turns away there:
 //! tried again after pauses that grow, and not in between.
 
+mod entry;
 mod pause;
 mod rest;
 mod tries;
@@ -11,78 +12,19 @@ use ocm_discovery::PeerId;
 use ocm_record::{RecordId, Set, SpaceId};
 use ocm_sync::PushVerdict;
 
+use entry::{Offered, Turned, why};
 use pause::Pause;
 use rest::{Rest, Why};
 use tries::Tries;
 
 use crate::limits;
 use crate::peer::RunNumber;
-use crate::snapshot::{Missing, StuckList, StuckRecord};
+use crate::snapshot::{Missing, StuckList};
 use crate::verdict::{Hold, Verdict};
 
 /// One record between two nodes in one space. What one peer offers in vain says nothing of what
 /// another has under that id.
 type Which = (SpaceId, PeerId, RecordId);
-
-/// A record that a peer offers and that was not admitted here.
-#[derive(Debug)]
-struct Offered {
-    set: Set,
-    pause: Pause,
-    verdict: &'static str,
-    reason: &'static str,
-    text: String,
-    /// What it waits for.
-    missing: Vec<RecordId>,
-    /// The last session in which it came whole, rightly signed, and did not stand.
-    served: RunNumber,
-}
-
-impl Offered {
-    fn why(&self) -> Why {
-        match self.verdict {
-            "hold" => Why::Held,
-            "refuse" => Why::Refused,
-            _ => Why::Rejected,
-        }
-    }
-
-    fn shown(&self, (space, peer, id): &Which) -> StuckRecord {
-        StuckRecord {
-            space: *space,
-            id: *id,
-            set: self.set,
-            peer: *peer,
-            verdict: self.verdict,
-            reason: self.reason,
-            text: self.text.clone(),
-            first_ms: self.pause.first,
-            last_ms: self.pause.last,
-            attempts: self.pause.attempts,
-            next_ms: self.pause.due,
-        }
-    }
-}
-
-/// A record of ours that a peer did not admit.
-#[derive(Debug)]
-struct Turned {
-    pause: Pause,
-    verdict: PushVerdict,
-    /// The session that last found it missing there.
-    seen: RunNumber,
-    /// The last session in which it was refused, which is for ever.
-    refused: RunNumber,
-}
-
-/// Why a peer did not admit a record of ours.
-const fn why(verdict: PushVerdict) -> Why {
-    match verdict {
-        PushVerdict::Hold => Why::Held,
-        PushVerdict::Refuse => Why::Refused,
-        _ => Why::Rejected,
-    }
-}
 
 /// Both, bounded: in all and for each peer. Those that one peer has beyond its share are remembered
 /// without their causes; where there are more than are remembered, nothing of that peer is moved in
