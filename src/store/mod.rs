@@ -318,7 +318,8 @@ impl Store {
     pub fn give_up(&self, space: SpaceNumber, set: Set, error: ReadError) {
         // The first is enough: the next start finds the others.
         let _ = self.shared.damaged.set((space, set, error));
-        // Wakes the thread. A full queue wakes it by itself, and so it is if the store has ended.
+        // Wakes the thread, which waits for nothing where the queue is full. A store that has ended
+        // writes no more in any case.
         let _ = self.submit(0, Batch::new(), &unbounded_channel().0);
     }
 
