@@ -16,21 +16,40 @@ use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
 impl Node {
-    pub(crate) fn command(
+    /// Carries out commands. What one alone writes is signed at once; of several it is signed
+    /// elsewhere, together.
+    pub(crate) fn commands(
+        &mut self,
+        commands: impl IntoIterator<Item = (Ticket, Command), IntoIter: ExactSizeIterator>,
+        store: &dyn Reader,
+    ) -> Result<(), ReadError> {
+        let commands = commands.into_iter();
+        let alone = commands.len() == 1;
+        for (ticket, command) in commands {
+            self.command(ticket, command, alone, store)?;
+        }
+        self.sign_all();
+        Ok(())
+    }
+
+    fn command(
         &mut self,
         ticket: Ticket,
         command: Command,
+        alone: bool,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
         let result = match command {
             Command::CreateSpace { name, policy } => self.create_space(name, policy, store)?,
             Command::Join { space } => self.join(space),
             Command::Grant { space, grant } => {
-                let content = grant.to_ipld();
-                return self.record(ticket, space, Kind::GRANT, (None, Vec::new()), content, store);
+                let prepared =
+                    self.prepare(space, Kind::GRANT, (None, Vec::new()), grant.to_ipld());
+                return self.record(ticket, prepared, alone, store);
             }
             Command::Change { space, memory, deps, edits } => {
-                return self.record(ticket, space, Kind::CHANGE, (memory, deps), edits, store);
+                let prepared = self.prepare(space, Kind::CHANGE, (memory, deps), edits);
+                return self.record(ticket, prepared, alone, store);
             }
             Command::Begin { space, memories } => match self.begin(ticket, space, memories) {
                 Ok(()) => return Ok(()),
@@ -111,26 +130,33 @@ impl Node {
         Err(CommandError::Invalid(format!("a node replicates at most {} spaces", limits::SPACES)))
     }
 
-    /// Writes a record into a space. Where others are being signed for it, it follows on the same
-    /// way, so that the log is written in its order.
-    fn record(
+    /// Makes the next record of this node's log in a space, but for its signature.
+    fn prepare(
         &mut self,
-        ticket: Ticket,
         space: SpaceId,
         kind: Kind,
         (memory, deps): (Option<MemoryId>, Vec<RecordId>),
         content: Ipld,
+    ) -> Result<UnsignedRecord, CommandError> {
+        let log = self.own_log(space)?;
+        let draft = self.draft(space, log, kind, memory, deps)?;
+        let body = random::encode_body(&mut self.rng, Vec::new(), content);
+        Ok(draft.prepare(self.author.public(), body)?)
+    }
+
+    /// Writes a record. Where others are being signed for its space, it follows on the same way, so
+    /// that the log is written in its order.
+    fn record(
+        &mut self,
+        ticket: Ticket,
+        prepared: Result<UnsignedRecord, CommandError>,
+        alone: bool,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        let prepared = self.own_log(space).and_then(|log| {
-            let draft = self.draft(space, log, kind, memory, deps)?;
-            let body = random::encode_body(&mut self.rng, Vec::new(), content);
-            Ok(draft.prepare(self.author.public(), body)?)
-        });
         let result = match prepared {
-            Ok(record) if self.is_signing(&space) => {
+            Ok(record) if !alone || self.is_signing(&record.space()) => {
                 let wanted = Wanted::One(record.memory());
-                self.sign_elsewhere(ticket, space, wanted, vec![Ok(record)]);
+                self.sign_elsewhere(ticket, record.space(), wanted, vec![Ok(record)]);
                 return Ok(());
             }
             Ok(record) => self.write(record, store)?,
@@ -177,7 +203,7 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<Result<Reply, CommandError>, ReadError> {
         let log = OwnLog::ending_with(&unsigned);
-        let record = match unsigned.sign(&self.author).verify() {
+        let record = match ocm_record::sign(unsigned, &self.author) {
             Ok(record) => record,
             Err(error) => return Ok(Err(CommandError::NotAdmitted(error.to_string()))),
         };

@@ -28,6 +28,9 @@ pub enum Input {
         /// What.
         command: Command,
     },
+    /// The owner wants several things, that waited for each other: each is carried out, or fails, by
+    /// itself, and what they write is signed and made durable together.
+    Commands(Vec<(Ticket, Command)>),
     /// The first connection to a peer stands; the transport has proved its PeerId.
     Connected(PeerId),
     /// The last connection to a peer is gone. Requests to it fail.

@@ -141,6 +141,9 @@ pub mod limits {
     pub const IMPORT_BYTES: usize = 8 * 1024 * 1024;
     /// Memories that one command begins: as many as a page of a peer has records.
     pub const BEGUN_MEMORIES: usize = 1000;
+    /// Records of commands that are signed, admitted and made durable together, where no command has
+    /// more: as many as are published one by one.
+    pub const SIGNED_TOGETHER: usize = PUSH_RECORDS;
     /// Bytes of the records that one command begins. With their keys they must stay within what a
     /// store takes at once (16 MiB).
     pub const BEGUN_BYTES: usize = 8 * 1024 * 1024;

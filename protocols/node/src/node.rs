@@ -20,7 +20,7 @@ use crate::parity::Kept;
 use crate::peer::{Peer, Run, RunNumber};
 use crate::random;
 use crate::recent::Recent;
-use crate::signing::Signing;
+use crate::signing::{Signing, Unsigned};
 use crate::snapshot::{PeerSnapshot, RefusalEntry, Sharing, Snapshot, SpaceSnapshot};
 use crate::space::Space;
 use crate::storage::{Batch, ReadError, Reader};
@@ -96,6 +96,8 @@ pub struct Node {
     pub(crate) asked: BTreeMap<RequestId, Asked>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) signing: BTreeMap<JobId, Signing>,
+    /// What this input has signed elsewhere, by space.
+    pub(crate) unsigned: BTreeMap<SpaceId, Unsigned>,
     batches: BTreeMap<BatchId, InFlight>,
     next_id: u64,
 
@@ -228,6 +230,7 @@ impl Node {
             asked: BTreeMap::new(),
             jobs: BTreeMap::new(),
             signing: BTreeMap::new(),
+            unsigned: BTreeMap::new(),
             batches: BTreeMap::new(),
             next_id: 0,
             batch: Batch::default(),
@@ -286,7 +289,8 @@ impl Node {
         }
         self.now = now;
         match input {
-            Input::Command { ticket, command } => self.command(ticket, command, store)?,
+            Input::Command { ticket, command } => self.commands([(ticket, command)], store)?,
+            Input::Commands(commands) => self.commands(commands, store)?,
             Input::Connected(peer) => self.connected(peer),
             Input::Disconnected(peer) => self.disconnected(peer),
             Input::Request { peer, channel, bytes } => self.serve(peer, channel, &bytes, store)?,

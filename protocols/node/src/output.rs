@@ -74,7 +74,7 @@ pub enum Output {
     },
     /// Hear and speak on a space's topic.
     Subscribe(SpaceId),
-    /// Publish a record on its space's topic.
+    /// Publish a record on its space's topic. Replies that come out with it may be given first.
     Publish {
         /// The space.
         space: SpaceId,

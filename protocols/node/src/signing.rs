@@ -1,5 +1,5 @@
-//! Records of our own that are signed away from the loop: many memories begun at once, and what is
-//! written after them meanwhile.
+//! Records of our own that are signed away from the loop: many memories begun at once, what several
+//! commands that waited write, and what is written after them meanwhile.
 //!
 //! Places in the log and times are given out at once; the signatures, which take most of the time,
 //! are made elsewhere. Jobs end in their order, so that the log is admitted, and becomes durable,
@@ -18,13 +18,27 @@ use crate::space::OwnLog;
 use crate::storage::{ReadError, Reader};
 use crate::verdict::Verdict;
 
-/// A command whose records are being signed.
+/// Commands whose records are being signed, of one space.
 #[derive(Debug)]
 pub(crate) struct Signing {
-    ticket: Ticket,
     space: SpaceId,
+    commands: Vec<Waiting>,
+}
+
+/// Records that are to be signed, in the order of their log, and the commands that want them.
+#[derive(Debug, Default)]
+pub(crate) struct Unsigned {
+    records: Vec<UnsignedRecord>,
+    bytes: usize,
+    commands: Vec<Waiting>,
+}
+
+/// A command that waits for signatures.
+#[derive(Debug)]
+struct Waiting {
+    ticket: Ticket,
     wanted: Wanted,
-    /// What the command asked for, in its order: the id of each record on its way.
+    /// What it asked for, in its order: the id of each record on its way.
     items: Vec<Result<RecordId, CommandError>>,
 }
 
@@ -77,13 +91,14 @@ impl Node {
         Ok(())
     }
 
-    /// Whether records of a space are being signed elsewhere.
+    /// Whether records of a space are being signed elsewhere, or are to be.
     pub(crate) fn is_signing(&self, space: &SpaceId) -> bool {
-        self.spaces.get(space).is_some_and(|space| space.signing > 0)
+        self.unsigned.contains_key(space)
+            || self.spaces.get(space).is_some_and(|space| space.signing > 0)
     }
 
-    /// Has the records of a command signed elsewhere: they go on, one after the other, where the
-    /// log of their space ends.
+    /// Has the records of a command signed elsewhere, together with those of others: they go on, one
+    /// after the other, where the log of their space ends.
     pub(crate) fn sign_elsewhere(
         &mut self,
         ticket: Ticket,
@@ -100,20 +115,35 @@ impl Node {
                 id
             }));
         }
-        let job = self.next_id();
-        let signing = Signing { ticket, space: id, wanted, items };
-        if let Some(space) = self.spaces.get_mut(&id)
-            && let Some(last) = records.last()
-        {
-            space.log = OwnLog::ending_with(last);
-            space.signing += 1;
-            if records.len() >= limits::BULK_MEMORIES {
-                space.begun_in_bulk = self.now;
-            }
-            self.signing.insert(job, signing);
+        let waiting = Waiting { ticket, wanted, items };
+        let (Some(space), Some(last)) = (self.spaces.get_mut(&id), records.last()) else {
+            return self.promise(waiting.reply());
+        };
+        space.log = OwnLog::ending_with(last);
+        if records.len() >= limits::BULK_MEMORIES {
+            space.begun_in_bulk = self.now;
+        }
+        let bytes: usize = records.iter().map(UnsignedRecord::bytes).sum();
+        let fits = self.unsigned.get(&id).is_none_or(|open| {
+            open.records.len() + records.len() <= limits::SIGNED_TOGETHER
+                && open.bytes + bytes <= limits::BEGUN_BYTES
+        });
+        if !fits {
+            self.sign_all();
+        }
+        let open = self.unsigned.entry(id).or_default();
+        open.records.extend(records);
+        open.bytes += bytes;
+        open.commands.push(waiting);
+    }
+
+    /// Has signed what waits for it.
+    pub(crate) fn sign_all(&mut self) {
+        for (id, Unsigned { records, commands, .. }) in std::mem::take(&mut self.unsigned) {
+            let job = self.next_id();
+            self.spaces.entry(id).and_modify(|space| space.signing += 1);
+            self.signing.insert(job, Signing { space: id, commands });
             self.out.push(Output::Sign { job, key: self.author.clone(), records });
-        } else {
-            self.promise(signing.reply());
         }
     }
 
@@ -124,8 +154,8 @@ impl Node {
         results: Vec<Result<VerifiedRecord, VerifyError>>,
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        let made = signing.items.iter_mut().filter(|item| item.is_ok());
-        for (item, result) in made.zip(results) {
+        let items = signing.commands.iter_mut().flat_map(|command| &mut command.items);
+        for (item, result) in items.filter(|item| item.is_ok()).zip(results) {
             let verdict = match result {
                 Ok(record) => self.admit(record, Origin::Local, store)?,
                 Err(error) => error.into(),
@@ -137,12 +167,14 @@ impl Node {
         if let Some(space) = self.spaces.get_mut(&signing.space) {
             space.signing -= 1;
         }
-        self.promise(signing.reply());
+        for command in signing.commands {
+            self.promise(command.reply());
+        }
         Ok(())
     }
 }
 
-impl Signing {
+impl Waiting {
     fn reply(self) -> After {
         let mut items = self.items.into_iter();
         let reply = match (self.wanted, items.next()) {

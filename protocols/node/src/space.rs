@@ -409,16 +409,24 @@ impl Space {
         admitted: Vec<(RecordId, Origin)>,
         store: &dyn Reader,
     ) -> Result<Vec<(VerifiedRecord, Origin)>, ReadError> {
-        self.refresh(store)?;
+        let mut touched = BTreeSet::new();
         let take = |(id, origin): (RecordId, Origin)| {
             let record = self.pending.remove(&id)?;
+            touched.insert(record.set());
             let place = place_of(&record);
             if self.pending_places.get(&place) == Some(&id) {
                 self.pending_places.remove(&place);
             }
             Some((record, origin))
         };
-        Ok(admitted.into_iter().filter_map(take).collect())
+        let admitted: Vec<_> = admitted.into_iter().filter_map(take).collect();
+        match (touched.contains(&Set::Authority), touched.contains(&Set::Content)) {
+            (false, true) => {
+                self.parity.content = Head::read(store, self.number, Set::Content)?.digest();
+            }
+            _ => self.refresh(store)?,
+        }
+        Ok(admitted)
     }
 
     /// Removes a stored record that is damaged, so that it comes again.

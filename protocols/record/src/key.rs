@@ -5,6 +5,7 @@
 //! agree under it by construction, so no two nodes can differ over a crafted signature.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
@@ -66,6 +67,12 @@ impl PublicKey {
         self.check().is_ok() && self.verifies_unchecked(message, signature)
     }
 
+    /// The key, ready to verify with; `None` where it does not pass [`Self::check`].
+    fn read(&self) -> Option<ed25519_zebra::VerificationKey> {
+        self.check().ok()?;
+        ed25519_zebra::VerificationKey::try_from(*self.as_bytes()).ok()
+    }
+
     /// As [`Self::verifies`], for a key known to pass [`Self::check`].
     pub(crate) fn verifies_unchecked(&self, message: &[u8], signature: &Signature) -> bool {
         ed25519_zebra::VerificationKey::try_from(*self.as_bytes())
@@ -114,32 +121,43 @@ impl fmt::Debug for Signature {
 
 /// A secret key. Its `Debug` shows the public half only; the secret is wiped when dropped.
 #[derive(Clone)]
-pub struct SigningKey(ed25519_dalek::SigningKey);
+pub struct SigningKey {
+    secret: ed25519_dalek::SigningKey,
+    /// The public half, read already, which is a part of verifying.
+    public: Option<Arc<ed25519_zebra::VerificationKey>>,
+}
 
 impl SigningKey {
     /// The key of a 32-byte seed (RFC 8032, section 5.1.5).
     #[must_use]
     pub fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        let secret = ed25519_dalek::SigningKey::from_bytes(seed);
+        let public = PublicKey::from_bytes(secret.verifying_key().to_bytes()).read().map(Arc::new);
+        Self { secret, public }
     }
 
     /// The seed, to be kept in a file that only its owner can read.
     #[must_use]
     pub fn seed(&self) -> [u8; 32] {
-        self.0.to_bytes()
+        self.secret.to_bytes()
     }
 
     /// The public half.
     #[must_use]
     pub fn public(&self) -> PublicKey {
-        PublicKey::from_bytes(self.0.verifying_key().to_bytes())
+        PublicKey::from_bytes(self.secret.verifying_key().to_bytes())
     }
 
     /// Signs a message; the same key and message give the same signature.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> Signature {
         use ed25519_dalek::Signer as _;
-        Signature::from_bytes(self.0.sign(message).to_bytes())
+        Signature::from_bytes(self.secret.sign(message).to_bytes())
+    }
+
+    /// As [`PublicKey::verifies`] of the public half.
+    pub(crate) fn verifies(&self, message: &[u8], signature: &Signature) -> bool {
+        self.public.as_ref().is_some_and(|key| key.verify(&signature.to_zebra(), message).is_ok())
     }
 }
 

@@ -32,7 +32,9 @@ pub use did::{Did, DidError};
 pub use header::{Boot, Draft, Header, Kind, Set};
 pub use id::{IdError, MemoryId, RecordId, SpaceId};
 pub use key::{KeyError, PublicKey, Signature, SigningKey};
-pub use record::{Malformed, SignedRecord, VerifiedRecord, VerifyError, sign_batch, verify_batch};
+pub use record::{
+    Malformed, SignedRecord, VerifiedRecord, VerifyError, sign, sign_batch, verify_batch,
+};
 pub use statement::{StatementError, sign_statement, verify_statement};
 pub use time::{Clock, FAR_AHEAD_MS, Time};
 pub use unsigned::UnsignedRecord;

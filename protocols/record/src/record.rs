@@ -76,7 +76,8 @@ struct Parts {
 pub struct SignedRecord(Arc<Parts>);
 
 /// A record whose body hash and signature were checked. [`SignedRecord::verify`] and
-/// [`verify_batch`] are its only doors ([`sign_batch`] leads through the second). Cloning is cheap.
+/// [`verify_batch`] are its only doors ([`sign`] and [`sign_batch`] lead through them). Cloning is
+/// cheap.
 #[derive(Clone)]
 pub struct VerifiedRecord(Arc<Parts>);
 
@@ -213,7 +214,15 @@ impl SignedRecord {
     pub fn verify(self) -> Result<VerifiedRecord, VerifyError> {
         self.0.check_body()?;
         self.0.header.key.check()?;
-        if self.0.header.key.verifies_unchecked(self.0.header_bytes(), &self.0.signature) {
+        self.verify_with(PublicKey::verifies_unchecked)
+    }
+
+    /// Checks the signature as told; the body was checked.
+    fn verify_with(
+        self,
+        verifies: impl FnOnce(&PublicKey, &[u8], &Signature) -> bool,
+    ) -> Result<VerifiedRecord, VerifyError> {
+        if verifies(&self.0.header.key, self.0.header_bytes(), &self.0.signature) {
             Ok(VerifiedRecord(self.0))
         } else {
             Err(VerifyError::Signature)
@@ -241,6 +250,18 @@ pub fn verify_batch(records: Vec<SignedRecord>) -> Vec<Result<VerifiedRecord, Ve
         .zip(verdicts)
         .map(|(record, verdict)| verdict.map(|()| VerifiedRecord(record.0)))
         .collect()
+}
+
+/// Signs a record, and verifies what came of it as any other; the key is read already.
+///
+/// # Errors
+/// As [`SignedRecord::verify`]: when the record was prepared for another key.
+pub fn sign(record: UnsignedRecord, key: &SigningKey) -> Result<VerifiedRecord, VerifyError> {
+    let record = record.sign(key);
+    record.0.check_body()?;
+    record.verify_with(|named, header, signature| {
+        *named == key.public() && key.verifies(header, signature)
+    })
 }
 
 /// Signs many records, and verifies what came of it as any other batch.

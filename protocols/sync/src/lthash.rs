@@ -42,7 +42,8 @@ impl<const LANES: usize> LtHash<LANES> {
 
     fn combine(&mut self, id: &RecordId, with: fn(u16, u16) -> u16) {
         let mut output = blake3::Hasher::new().update(id.as_bytes()).finalize_xof();
-        let mut block = [0; 64];
+        // Many blocks at once are made side by side.
+        let mut block = [0; 1024];
         for lanes in self.0.chunks_mut(block.len() / 2) {
             output.fill(&mut block);
             for (lane, bytes) in lanes.iter_mut().zip(block.as_chunks::<2>().0) {
@@ -77,7 +78,11 @@ impl<const LANES: usize> LtHash<LANES> {
     /// The lanes, little-endian, two bytes each.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
-        self.0.iter().flat_map(|lane| lane.to_le_bytes()).collect()
+        let mut bytes = vec![0; 2 * LANES];
+        for (bytes, lane) in bytes.as_chunks_mut::<2>().0.iter_mut().zip(self.0.iter()) {
+            *bytes = lane.to_le_bytes();
+        }
+        bytes
     }
 
     /// Reads what [`Self::to_bytes`] wrote.

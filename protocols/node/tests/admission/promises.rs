@@ -8,7 +8,8 @@ use ocm_node::view::read_verified;
 use ocm_node::{
     BatchId, Command, CommandError, Event, GossipVerdict, Input, Output, Reply, Verdict, limits,
 };
-use ocm_record::{MemoryId, Set, SpaceId, sign_batch, verify_batch};
+use ocm_record::{MemoryId, RecordId, Set, SpaceId, Time, sign_batch, verify_batch};
+use ocm_space::Role;
 use ocm_sync::{PushVerdict, Request, Response};
 
 use crate::fixture::*;
@@ -117,14 +118,23 @@ fn the_answer_on_a_duplicate_waits_for_the_first() {
     assert!(host.tell_slowly(Input::Committed(1_000_000)).is_empty());
 }
 
+/// The jobs of signing among these, done.
+fn jobs(out: Vec<Output>) -> Vec<Input> {
+    out.into_iter()
+        .filter_map(|out| match out {
+            Output::Sign { job, key, records } => {
+                Some(Input::Verified { job, results: sign_batch(records, &key) })
+            }
+            _ => None,
+        })
+        .collect()
+}
+
 /// The one job of signing among these.
 fn job(out: Vec<Output>) -> Option<Input> {
-    out.into_iter().find_map(|out| match out {
-        Output::Sign { job, key, records } => {
-            Some(Input::Verified { job, results: sign_batch(records, &key) })
-        }
-        _ => None,
-    })
+    let mut jobs = jobs(out);
+    assert!(jobs.len() <= 1, "{jobs:?}");
+    jobs.pop()
 }
 
 #[test]
@@ -167,6 +177,75 @@ fn what_follows_a_batch_that_is_being_signed_comes_after_it() {
     let (batches, out) =
         commits(host.tell_slowly(Input::Command { ticket: 3, command: change(space) }));
     assert_eq!((batches.len(), job(out).is_none()), (1, true));
+}
+
+#[test]
+fn commands_that_waited_are_signed_and_made_durable_together() {
+    let scribe = Scribe::new(READ_OPEN);
+    let (space, mut host) = (scribe.space, scribe.host(OWNER));
+    let other = SpaceId(RecordId::of_header(Time(1), b"another space"));
+    let large = title(&"x".repeat(61 * 1024));
+    let large = Command::Change { space, memory: None, deps: vec![], edits: large };
+    let give = Command::Grant { space, grant: grant(OWNER + 1, Role::Writer) };
+    let commands = [change(space), change(other), large, give, change(space)];
+    let out = host.tell_slowly(Input::Commands((1..).zip(commands).collect()));
+    let failed = |out: &Output| match out {
+        Output::Reply { ticket, result: Err(_) } => Some(*ticket),
+        _ => None,
+    };
+    let told: Vec<_> = out.iter().filter(|out| tells(std::slice::from_ref(out))).collect();
+    let failed: Vec<_> = told.iter().filter_map(|out| failed(out)).collect();
+    assert_eq!((failed, told.len()), (vec![2, 3], 2), "what fails holds up nothing");
+
+    let (mut batches, out) = commits(host.tell_slowly(job(out).unwrap()));
+    assert_eq!((batches.len(), tells(&out)), (1, false), "one commit for all");
+    let out = commit(&mut host, batches.remove(0));
+    let published = out.iter().filter(|out| matches!(out, Output::Publish { .. }));
+    assert_eq!(published.count(), 3, "each goes its way");
+    let mut log = Vec::new();
+    for out in &out {
+        if let Output::Reply { ticket, result } = out {
+            let Ok(Reply::Record { id, .. }) = result else { panic!("{result:?}") };
+            let set = if *ticket == 4 { Set::Authority } else { Set::Content };
+            let at = layout::record(host.space(space).number, set, id);
+            let record = read_verified(&host.disk.0[&at], id).unwrap();
+            log.push((*ticket, record.id(), record.header().prev, record.header().seq));
+        }
+    }
+    let [(1, a, _, seq), (4, b, after_a, _), (5, _, after_b, last)] = log[..] else {
+        panic!("{log:?}")
+    };
+    assert_eq!((after_a, after_b, last), (Some(a), Some(b), seq + 2), "one log, in its order");
+}
+
+#[test]
+fn commands_past_what_is_published_together_are_signed_in_several_jobs() {
+    let scribe = Scribe::new(CLOSED);
+    let (space, mut host) = (scribe.space, scribe.host(OWNER));
+    let records = |out: &[Output]| -> Vec<usize> {
+        let signed = |out: &Output| match out {
+            Output::Sign { records, .. } => Some(records.len()),
+            _ => None,
+        };
+        out.iter().filter_map(signed).collect()
+    };
+    let most = limits::SIGNED_TOGETHER;
+    let many = (1..).zip(vec![change(space); most + 1]).collect();
+    let out = host.tell_slowly(Input::Commands(many));
+    assert_eq!(records(&out), [most, 1]);
+    let mut replies = 0;
+    for job in jobs(out) {
+        let (mut batches, _) = commits(host.tell_slowly(job));
+        let out = commit(&mut host, batches.remove(0));
+        replies +=
+            out.iter().filter(|out| matches!(out, Output::Reply { result: Ok(_), .. })).count();
+    }
+    assert_eq!(replies, most + 1);
+
+    let begin = Command::Begin { space, memories: vec![title("x"); most] };
+    let three = vec![(1, change(space)), (2, begin), (3, change(space))];
+    let out = host.tell_slowly(Input::Commands(three));
+    assert_eq!(records(&out), [1, most, 1], "a store takes no batch that is too large");
 }
 
 #[test]

@@ -167,6 +167,10 @@ proptest! {
         let record = unsigned.clone().sign(&key(1));
         prop_assert_eq!((record.id(), record.space()), (id, space));
         prop_assert_eq!(record.encode(), draft.sign(&key(1), said.encode()).unwrap().encode());
+        let own = ocm_record::sign(unsigned.clone(), &key(1)).unwrap();
+        prop_assert_eq!(own.encode(), record.encode());
+        let others = ocm_record::sign(unsigned.clone(), &key(2)).map(|_| ());
+        prop_assert_eq!(others, Err(VerifyError::Signature));
         prop_assert_eq!(unsigned.sign(&key(2)).verify().map(|_| ()), Err(VerifyError::Signature));
     }
 
