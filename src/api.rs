@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use ocm_record::SpaceId;
 use tokio::net::TcpListener;
@@ -211,9 +211,7 @@ impl Api {
             .fallback(problem::no_route)
             .method_not_allowed_fallback(problem::no_method)
             .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
-            .layer(from_fn_with_state(self.clone(), guard::bound))
-            .layer(from_fn_with_state(self.clone(), guard::check))
-            .layer(from_fn(guard::label))
+            .layer(from_fn_with_state(self.clone(), guard::guard))
             .with_state(self.clone())
     }
 }

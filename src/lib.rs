@@ -16,9 +16,9 @@
 //!   set's equality. [`runtime`] gives the core what happened and carries out what it says, in
 //!   order.
 //! - **One loop.** One task owns the core and the network; it never blocks, never reads a file,
-//!   never makes or verifies a batch of signatures. Four actors (loop, store thread, signing and
-//!   verifying thread, HTTP side) are all there is, and what waits between them is bounded: by the
-//!   queues of store and API, and by what each peer may have under way.
+//!   never makes or verifies a batch of signatures. Five actors (loop, store thread, signing
+//!   thread, verifying thread, HTTP side) are all there is, and what waits between them is bounded:
+//!   by the queues of store and API, and by what each peer may have under way.
 //! - **Durable before promised.** A success that leaves this process, over HTTP or to a peer, is
 //!   preceded by a sync of the disk ([`store`]).
 //! - **Reads go straight to the store**, through [`handle::Handle::reader`], and see what is durable

@@ -15,9 +15,12 @@ use axum::response::{IntoResponse as _, Response};
 use super::problem::{Problem, Reason};
 use super::{Api, ApiConfig, limits};
 
-/// Marks every answer as one that nobody keeps or guesses the type of.
-pub(super) async fn label(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+/// Lets a request in, and marks every answer as one that nobody keeps or guesses the type of.
+pub(super) async fn guard(State(api): State<Api>, request: Request, next: Next) -> Response {
+    let mut response = match check(&api.0.config, &request) {
+        Ok(()) => bound(&api, request, next).await,
+        Err(problem) => problem.into_response(),
+    };
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -25,19 +28,14 @@ pub(super) async fn label(request: Request, next: Next) -> Response {
 }
 
 /// Host, then Origin, then token.
-pub(super) async fn check(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let config = &api.0.config;
-    let checked = check_host(config, &request)
-        .and_then(|host| check_origin(config, &host, request.headers()))
-        .and_then(|()| check_token(config, &request));
-    match checked {
-        Ok(()) => next.run(request).await,
-        Err(problem) => problem.into_response(),
-    }
+fn check(config: &ApiConfig, request: &Request) -> Result<(), Problem> {
+    let host = check_host(config, request)?;
+    check_origin(config, &host, request.headers())?;
+    check_token(config, request)
 }
 
 /// How many requests are answered at once, and how long one may take.
-pub(super) async fn bound(State(api): State<Api>, request: Request, next: Next) -> Response {
+async fn bound(api: &Api, request: Request, next: Next) -> Response {
     if is_open(request.uri().path()) {
         return next.run(request).await;
     }

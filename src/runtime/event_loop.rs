@@ -1,16 +1,19 @@
 //! The one loop: it carries what happens to the core, and what the core decides to the world.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use ocm_discovery::PeerId;
 use ocm_node::storage::{Batch, ReadError};
 use ocm_node::{
-    BatchId, CommandError, GossipVerdict, Input, Node, Output, Reply, RequestId, Ticket,
+    BatchId, Command, CommandError, GossipVerdict, Input, Node, Output, Reply, RequestId, Ticket,
 };
+use ocm_record::SpaceId;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
+use super::changes::Changes;
 use super::peers::{self, PeersFile};
 use super::status;
 use super::verifier::{Verified, Verifier};
@@ -74,6 +77,9 @@ pub(super) struct EventLoop {
     /// Batches that found the store's queue full.
     backlog: VecDeque<(u64, Batch)>,
     replies: BTreeMap<Ticket, oneshot::Sender<Answer>>,
+    changes: Changes,
+    /// What is published when this turn's replies are given.
+    publishing: Vec<(SpaceId, Vec<u8>)>,
     /// Replies that are given at the end of this turn, when what is shown has their effect.
     given: Vec<(oneshot::Sender<Answer>, Answer)>,
     requests: HashMap<NetworkRequest, RequestId>,
@@ -126,6 +132,8 @@ impl EventLoop {
             next_ticket: 0,
             backlog: VecDeque::new(),
             replies: BTreeMap::new(),
+            changes: Changes::new(Instant::now()),
+            publishing: Vec::new(),
             given: Vec::new(),
             requests: HashMap::new(),
             messages: BTreeMap::new(),
@@ -153,9 +161,11 @@ impl EventLoop {
         let mut stop = std::pin::pin!(stop);
         let mut refresh = tokio::time::interval(REFRESH_EVERY);
         refresh.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut jobs = Vec::new();
         'run: loop {
             let open = self.backlog.is_empty();
             let wake = self.next_wake();
+            let mut gathering = false;
             tokio::select! {
                 () = &mut stop => break 'run,
                 Some(ack) = self.acks.1.recv() => {
@@ -170,23 +180,11 @@ impl EventLoop {
                     Some((job, results)) => self.handle(Input::Verified { job, results })?,
                     None => return Err(LoopError::Verifier),
                 },
-                job = self.jobs.recv(), if open => match job {
-                    Some(Job::Stop) | None => break 'run,
-                    Some(job) => {
-                        self.job(job)?;
-                        // What is there now goes to the disk together.
-                        for _ in 1..TURN {
-                            if !self.backlog.is_empty() {
-                                break;
-                            }
-                            match self.jobs.try_recv() {
-                                Ok(Job::Stop) => break 'run,
-                                Ok(job) => self.job(job)?,
-                                Err(_) => break,
-                            }
-                        }
+                taken = self.jobs.recv_many(&mut jobs, TURN), if open && self.changes.len() < TURN => {
+                    if taken == 0 || self.take(&mut jobs)?.is_break() {
+                        break 'run;
                     }
-                },
+                }
                 event = next_event(&mut self.network), if open => self.network_event(event)?,
                 () = tokio::time::sleep(wake) => self.handle(Input::Tick)?,
                 _ = refresh.tick() => {
@@ -199,6 +197,14 @@ impl EventLoop {
                     }
                 }
             }
+            match self.changes.due(Instant::now()) {
+                Some(Duration::ZERO) if self.backlog.is_empty() => {
+                    let group = self.changes.begin(Instant::now());
+                    self.handle(Input::Commands(group))?;
+                }
+                Some(_) => gathering = true,
+                None => {}
+            }
             if !self.given.is_empty() || self.stale && self.shown.elapsed() >= SHOW_EVERY {
                 self.show(false);
             }
@@ -206,13 +212,23 @@ impl EventLoop {
                 // Whoever asked may have gone; the record is written all the same.
                 let _ = reply.send(result);
             }
+            self.publish();
+            if gathering {
+                // Others that ask have their turn before this one asks what there is.
+                tokio::task::yield_now().await;
+            }
         }
         told(self.save_peers().await);
         Ok(())
     }
 
     fn next_wake(&self) -> Duration {
-        wake(self.node.next_deadline(), now_ms(), self.stale)
+        let wake = wake(self.node.next_deadline(), now_ms(), self.stale);
+        match self.changes.due(Instant::now()) {
+            // A full store is waited for first.
+            Some(due) if self.backlog.is_empty() => due.min(wake),
+            _ => wake,
+        }
     }
 
     /// Gives the core an input and carries out what it decides.
@@ -238,6 +254,7 @@ impl EventLoop {
             Output::Verify { job, records } => self.verifier.verify(job, records),
             Output::Sign { job, key, records } => self.verifier.sign(job, key, records),
             Output::Reply { ticket, result } => {
+                self.changes.answered(ticket, Instant::now());
                 if let Some(reply) = self.replies.remove(&ticket) {
                     self.given.push((reply, result));
                 }
@@ -279,14 +296,7 @@ impl EventLoop {
                     tracing::warn!(%space, %error, "the space travels without gossip");
                 }
             }
-            Output::Publish { space, bytes } => {
-                if let Some(network) = &mut self.network {
-                    match network.publish(&topic(&space), bytes) {
-                        Ok(published) => tracing::trace!(%space, ?published, "published"),
-                        Err(error) => tracing::debug!(%space, %error, "not published"),
-                    }
-                }
-            }
+            Output::Publish { space, bytes } => self.publishing.push((space, bytes)),
             Output::Disconnect { peer, reason } => {
                 tracing::warn!(%peer, %reason, "disconnecting");
                 if let Some(network) = &mut self.network {
@@ -296,6 +306,16 @@ impl EventLoop {
             Output::Event(event) => self.tell(event),
         }
         Ok(())
+    }
+
+    fn publish(&mut self) {
+        for (space, bytes) in self.publishing.drain(..) {
+            let Some(network) = &mut self.network else { continue };
+            match network.publish(&topic(&space), bytes) {
+                Ok(published) => tracing::trace!(%space, ?published, "published"),
+                Err(error) => tracing::debug!(%space, %error, "not published"),
+            }
+        }
     }
 
     fn tell(&mut self, event: ocm_node::Event) {
@@ -346,21 +366,26 @@ impl EventLoop {
         }
     }
 
-    fn job(&mut self, job: Job) -> Result<(), LoopError> {
-        match job {
-            Job::Core(command, reply) => {
-                self.next_ticket += 1;
-                let ticket = self.next_ticket;
-                self.replies.insert(ticket, reply);
-                self.handle(Input::Command { ticket, command })
+    /// Takes up jobs; breaks when one of them is to stop.
+    fn take(&mut self, jobs: &mut Vec<Job>) -> Result<ControlFlow<()>, LoopError> {
+        let mut next = ControlFlow::Continue(());
+        for job in jobs.drain(..) {
+            match job {
+                Job::Core(command, reply) => {
+                    self.next_ticket += 1;
+                    let ticket = self.next_ticket;
+                    self.replies.insert(ticket, reply);
+                    match command {
+                        Command::Change { .. } => self.changes.push(ticket, command),
+                        command => self.handle(Input::Command { ticket, command })?,
+                    }
+                }
+                Job::Network(command, reply) => self.network_command(command, reply),
+                Job::Rows(rows, done) => self.submit(Submitted::Rows(done), rows)?,
+                Job::Stop => next = ControlFlow::Break(()),
             }
-            Job::Network(command, reply) => {
-                self.network_command(command, reply);
-                Ok(())
-            }
-            Job::Rows(rows, done) => self.submit(Submitted::Rows(done), rows),
-            Job::Stop => Ok(()),
         }
+        Ok(next)
     }
 
     fn network_event(&mut self, event: NetworkEvent) -> Result<(), LoopError> {
@@ -494,7 +519,7 @@ async fn next_event(network: &mut Option<Network>) -> NetworkEvent {
     }
 }
 
-fn topic(space: &ocm_record::SpaceId) -> String {
+fn topic(space: &SpaceId) -> String {
     format!("{TOPIC_PREFIX}{space}")
 }
 

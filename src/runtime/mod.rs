@@ -9,13 +9,15 @@
 //! ```
 //!
 //! The event loop owns the core and the network and never blocks; the store thread owns the disk;
-//! the HTTP side reads straight from the store's read side. Signature batches are verified on
-//! blocking threads and come back to the loop.
+//! the HTTP side reads straight from the store's read side. Batches of signatures are made on
+//! one thread and verified on another, and come back to the loop. Changes that several ask for at once
+//! are carried out in groups.
 //!
 //! Stopping: the API stops taking requests, the loop ends, the store commits what was submitted,
 //! saves its frontier and gives up the lock. A second signal exits at once; nothing acknowledged
 //! is lost by that.
 
+mod changes;
 mod event_loop;
 mod networking;
 mod offline;

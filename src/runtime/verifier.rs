@@ -1,7 +1,8 @@
 //! Signatures, made and checked beside the loop: one job after the other, each on all cores.
 
 use std::num::NonZero;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 use ocm_node::JobId;
@@ -11,56 +12,58 @@ use ocm_record::{
 use tokio::sync::mpsc::UnboundedSender;
 
 /// Records below which a job is not worth a second core.
-const SHARE: usize = 128;
+const SHARE: usize = 32;
 
 /// What became of the records of a job, in their order.
 pub(super) type Verified = (JobId, Vec<Result<VerifiedRecord, VerifyError>>);
 
-/// What is to be done with the records of a job.
-enum Task {
-    Verify(Vec<SignedRecord>),
-    Sign(Box<SigningKey>, Vec<UnsignedRecord>),
+/// Two threads: one verifies, one signs. Jobs of a thread end in the order in which they were begun,
+/// so that the pages of one session are admitted as they came, and this node's own records as they
+/// follow each other; and what the owner writes waits for no peer's pages. They end when this is
+/// dropped.
+pub(super) struct Verifier {
+    verify: Sender<(JobId, Vec<SignedRecord>)>,
+    sign: Sender<(JobId, (SigningKey, Vec<UnsignedRecord>))>,
 }
 
-/// A thread that signs and verifies. Jobs end in the order in which they were begun, so that the
-/// pages of one session are admitted as they came, and this node's own records as they follow each
-/// other. It ends when this is dropped.
-pub(super) struct Verifier(Sender<(JobId, Task)>);
-
 impl Verifier {
-    /// Starts the thread; results go to `done`.
+    /// Starts the threads; results go to `done`.
     pub(super) fn start(done: UnboundedSender<Verified>) -> std::io::Result<Self> {
-        let (to, jobs) = channel();
-        thread::Builder::new().name("verify".to_owned()).spawn(move || run(&jobs, &done))?;
-        Ok(Self(to))
+        let verify = begin("verify", done.clone(), |records| on_all_cores(records, verify_batch))?;
+        let sign = begin("sign", done, |(key, records)| {
+            on_all_cores(records, |part| sign_batch(part, &key))
+        })?;
+        Ok(Self { verify, sign })
     }
 
     /// Begins to verify.
     pub(super) fn verify(&self, job: JobId, records: Vec<SignedRecord>) {
-        self.begin(job, Task::Verify(records));
+        // The thread ends with this, or with the loop that wants its results.
+        let _ = self.verify.send((job, records));
     }
 
     /// Begins to sign, and to verify what was signed.
     pub(super) fn sign(&self, job: JobId, key: SigningKey, records: Vec<UnsignedRecord>) {
-        self.begin(job, Task::Sign(Box::new(key), records));
-    }
-
-    fn begin(&self, job: JobId, task: Task) {
-        // The thread ends with this, or with the loop that wants its results.
-        let _ = self.0.send((job, task));
+        // As above.
+        let _ = self.sign.send((job, (key, records)));
     }
 }
 
-fn run(jobs: &Receiver<(JobId, Task)>, done: &UnboundedSender<Verified>) {
-    while let Ok((job, task)) = jobs.recv() {
-        let results = match task {
-            Task::Verify(records) => on_all_cores(records, verify_batch),
-            Task::Sign(key, records) => on_all_cores(records, |part| sign_batch(part, &key)),
-        };
-        if done.send((job, results)).is_err() {
-            return;
+/// Starts a thread that does one kind of job.
+fn begin<T: Send + 'static>(
+    name: &str,
+    done: UnboundedSender<Verified>,
+    work: impl Fn(T) -> Vec<Result<VerifiedRecord, VerifyError>> + Send + 'static,
+) -> std::io::Result<Sender<(JobId, T)>> {
+    let (to, jobs) = channel::<(JobId, T)>();
+    thread::Builder::new().name(name.to_owned()).spawn(move || {
+        while let Ok((job, records)) = jobs.recv() {
+            if done.send((job, work(records))).is_err() {
+                return;
+            }
         }
-    }
+    })?;
+    Ok(to)
 }
 
 /// Does the work in as many parts as there are cores; the results are in the order of the items.
@@ -68,8 +71,10 @@ fn on_all_cores<T: Send, R: Send>(
     mut items: Vec<T>,
     work: impl Fn(Vec<T>) -> Vec<R> + Sync,
 ) -> Vec<R> {
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let share = items.len().div_ceil(cores).max(SHARE);
+    if items.len() <= SHARE {
+        return work(items);
+    }
+    let share = items.len().div_ceil(cores()).max(SHARE);
     let mut parts = Vec::new();
     while items.len() > share {
         parts.push(items.split_off(items.len() - share));
@@ -87,6 +92,13 @@ fn on_all_cores<T: Send, R: Send>(
         }
         done
     })
+}
+
+/// How many cores there are; to ask the system takes as long as a signature.
+fn cores() -> usize {
+    static CORES: LazyLock<usize> =
+        LazyLock::new(|| thread::available_parallelism().map_or(1, NonZero::get));
+    *CORES
 }
 
 #[cfg(test)]
@@ -127,20 +139,29 @@ mod tests {
     async fn jobs_end_in_their_order_and_records_keep_theirs() {
         let (done, mut results) = tokio::sync::mpsc::unbounded_channel();
         let verifier = Verifier::start(done).unwrap();
-        let jobs: Vec<u64> = vec![700, 1, 129, 0, 300];
-        for (job, count) in (0..).zip(&jobs) {
-            verifier.verify(job, (0..*count).map(|n| record(n, n % 100 != 17)).collect());
+        let counts = [700, 1, 129, 0, 300, 400, 3];
+        let signs = |job: u64| job >= 5;
+        for (job, count) in (0..).zip(counts) {
+            if signs(job) {
+                verifier.sign(job, key(), (0..count).map(unsigned).collect());
+            } else {
+                verifier.verify(job, (0..count).map(|n| record(n, n % 100 != 17)).collect());
+            }
         }
-        verifier.sign(5, key(), (0..400).map(unsigned).collect());
-        for (expected, count) in (0..).zip(jobs.into_iter().chain([400])) {
+        let mut ended = Vec::new();
+        for _ in counts {
             let (job, verified) = results.recv().await.unwrap();
-            assert_eq!((job, verified.len() as u64), (expected, count));
+            ended.push(job);
+            assert_eq!(verified.len() as u64, counts[job as usize]);
             for (n, result) in (0..).zip(verified) {
                 match result {
                     Ok(record) => assert_eq!(record.time(), Time(2 + n)),
-                    Err(_) => assert_eq!((job < 5, n % 100), (true, 17)),
+                    Err(_) => assert_eq!((signs(job), n % 100), (false, 17)),
                 }
             }
         }
+        // Those of each kind in their order.
+        ended.sort_by_key(|job| signs(*job));
+        assert_eq!(ended, [0, 1, 2, 3, 4, 5, 6]);
     }
 }
