@@ -1,5 +1,5 @@
-//! What writing costs at least: batches of records in sled, each flushed and synced, and round trips
-//! of bare libp2p.
+//! What writing costs at least: batches of records in sled, each flushed and synced, signatures made
+//! and verified, and round trips of bare HTTP and libp2p.
 
 use std::fs::File;
 use std::time::Instant;
@@ -7,11 +7,13 @@ use std::time::Instant;
 use futures::StreamExt as _;
 use libp2p::request_response::{Event, Message};
 use libp2p::swarm::SwarmEvent;
-use ocm_record::{RecordId, SpaceId, Time};
+use ocm_record::{Boot, Draft, Kind, RecordId, SigningKey, SpaceId, Time, sign_batch};
 use tempfile::TempDir;
 
 use crate::fill::Log;
 use crate::floor;
+use crate::http::WRITE;
+use crate::process::{say, wait_for_the_end};
 use crate::times::Times;
 use crate::transfer::runtime;
 
@@ -37,6 +39,46 @@ pub(crate) fn commits(records: usize, batches: usize) -> Times {
         db.flush().unwrap();
         file.sync_data().unwrap();
     })
+}
+
+/// A process that answers every write at once, as the API would, from nothing. It says where it
+/// listens.
+pub(crate) fn http(answer: &str) {
+    runtime().block_on(async {
+        let answer = axum::body::Bytes::from(answer.to_owned());
+        let write = async move |_body: axum::body::Bytes| {
+            let json = [(axum::http::header::CONTENT_TYPE, "application/json")];
+            (axum::http::StatusCode::CREATED, json, answer)
+        };
+        let router = axum::Router::new().route(WRITE, axum::routing::post(write));
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        say(&listener.local_addr().unwrap().to_string());
+        let end = async { tokio::task::spawn_blocking(wait_for_the_end).await.unwrap() };
+        axum::serve(listener, router).with_graceful_shutdown(end).await.unwrap();
+    });
+}
+
+/// How many records a second one core signs, and verifies in groups of so many.
+pub(crate) fn signatures(group: usize) -> f64 {
+    let key = SigningKey::from_seed(&[7; 32]);
+    let draft = |n: usize| Draft {
+        space: SpaceId(RecordId::of_header(Time(1), b"a space")),
+        kind: Kind::CHANGE,
+        memory: None,
+        author: None,
+        boot: Boot::from_bytes([7; 16]),
+        seq: 1,
+        prev: None,
+        deps: Vec::new(),
+        auth: Vec::new(),
+        time: Time(2 + n as u64),
+    };
+    let unsigned = |n| draft(n).prepare(key.public(), vec![7; 320]).unwrap();
+    let mut groups: Vec<Vec<_>> = (0..100).map(|_| (0..group).map(unsigned).collect()).collect();
+    let times = Times::measure(groups.len(), |_| {
+        std::hint::black_box(sign_batch(groups.pop().unwrap(), &key));
+    });
+    group as f64 / (times.median() / 1000.0)
 }
 
 /// How long a request and its answer of a record's size take between two connected peers.

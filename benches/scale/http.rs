@@ -6,6 +6,9 @@ use serde_json::Value;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::TcpStream;
 
+/// Where memories are written.
+pub(crate) const WRITE: &str = "/v1/memories";
+
 /// A connection.
 pub(crate) struct Http {
     stream: BufReader<TcpStream>,
@@ -54,7 +57,7 @@ impl Http {
 
     /// Writes a memory; its id.
     pub(crate) async fn write(&mut self, body: &str) -> String {
-        let (status, answer) = self.send("POST", "/v1/memories", body).await;
+        let (status, answer) = self.send("POST", WRITE, body).await;
         assert_eq!(status, 201, "{}", String::from_utf8_lossy(&answer));
         let answer: Value = serde_json::from_slice(&answer).unwrap();
         answer["id"].as_str().unwrap().to_owned()

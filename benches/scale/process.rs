@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use crate::{floor, gossip, transfer, write};
+use crate::{bare, floor, gossip, transfer, write};
 
 /// The first argument of a process that is part of a measurement.
 pub(crate) const CHILD: &str = "child";
@@ -18,6 +18,7 @@ pub(crate) fn be(args: &[String]) {
         ["receive", dir, from, space, count] => {
             transfer::receive(Path::new(dir), from, space.parse().unwrap(), count.parse().unwrap());
         }
+        ["http", answer] => bare::http(answer),
         ["node", dir] => write::node(Path::new(dir), "", None),
         ["node", dir, seeds, space] => {
             write::node(Path::new(dir), seeds, Some(space.parse().unwrap()));
