@@ -152,10 +152,11 @@ async fn write(node: &Node, api: &str, clients: usize, count: usize) -> (Times, 
     for _ in 0..clients {
         connections.push(Http::connect(api, node.dir.path()).await);
     }
+    // Made before the clock runs.
+    let bodies: Arc<[String]> = (0..count).step_by(97).map(|n| node.memory(n)).collect();
     let began = Instant::now();
     let clients = connections.into_iter().map(|mut client| {
-        let (next, bodies) = (next.clone(), (0..count).map(|n| node.memory(n)).step_by(97));
-        let bodies: Vec<String> = bodies.collect();
+        let (next, bodies) = (next.clone(), bodies.clone());
         tokio::spawn(async move {
             let mut times = Vec::new();
             loop {
