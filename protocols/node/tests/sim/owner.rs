@@ -42,11 +42,15 @@ impl World {
                 let memory = self.any_memory(at, space);
                 self.write(at, space, memory);
             }
+            // Asked for at once, and carried out together.
             Act::Burst { at, space } => {
+                self.together = Some(Vec::new());
                 for _ in 0..20 {
                     let memory = self.any_memory(at, space);
                     self.write(at, space, memory);
                 }
+                let commands = self.together.take().unwrap();
+                self.input(at, Input::Commands(commands));
             }
             Act::Begin { at, space } => {
                 if let Some(id) = self.spaces[space] {
@@ -88,7 +92,10 @@ impl World {
         self.next_ticket += 1;
         let ticket: Ticket = self.next_ticket;
         self.sites[at].wishes.insert(ticket, wish);
-        self.input(at, Input::Command { ticket, command });
+        match &mut self.together {
+            Some(commands) => commands.push((ticket, command)),
+            None => self.input(at, Input::Command { ticket, command }),
+        }
     }
 
     fn create(&mut self, space: usize) {

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use ocm_discovery::PeerId;
-use ocm_node::{BatchId, Event as Told, Input, JobId, Node, Output, RequestId, Settings};
+use ocm_node::{
+    BatchId, Command, Event as Told, Input, JobId, Node, Output, RequestId, Settings, Ticket,
+};
 use ocm_record::{SpaceId, VerifiedRecord, VerifyError, sign_batch, verify_batch};
 
 use crate::check;
@@ -155,6 +157,8 @@ pub(crate) struct World {
     pub(crate) ledger: Ledger,
     pub(crate) healing: bool,
     pub(crate) next_ticket: u64,
+    /// Commands that an owner gives at once, while they are gathered.
+    pub(crate) together: Option<Vec<(Ticket, Command)>>,
     pub(crate) next_name: u64,
     pub(crate) summary: Summary,
     order: u64,
@@ -198,6 +202,7 @@ impl World {
             ledger: Ledger::default(),
             healing: false,
             next_ticket: 0,
+            together: None,
             next_name: 0,
             summary: Summary { schedules: 1, ..Summary::default() },
             order: 0,
