@@ -14,7 +14,7 @@ use crate::origin::Origin;
 use crate::output::{CommandError, Event, Output};
 use crate::peer::{Known, Peer, Run, RunNumber};
 use crate::random;
-use crate::space::Stored;
+use crate::space::{Space, Stored};
 use crate::storage::{ReadError, Reader};
 use serde_bytes::ByteBuf;
 
@@ -196,6 +196,8 @@ impl Node {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(tag) = peer.tag_to(&own, &id, &space) else { return };
         let Some(shared) = peer.shared.get_mut(&space) else { return };
+        // What comes from here on is no reason to wait.
+        shared.plan(shared.due);
         shared.run = Run::Probing;
         shared.number = run;
         shared.told = Some(*statement.claims());
@@ -213,7 +215,7 @@ impl Node {
         for peer in self.peers.values_mut() {
             for (space, shared) in &mut peer.shared {
                 if only.is_none_or(|only| only == *space) {
-                    shared.due = self.now;
+                    shared.plan(self.now);
                     begun += 1;
                 }
             }
@@ -227,11 +229,38 @@ impl Node {
         let turns = self.probes_take(space) / limits::PROBE_AFTER_MS;
         let soon = self.now + turns * limits::PROBE_AFTER_MS / 4 * 5;
         for peer in self.peers.values_mut() {
-            if let Some(shared) = peer.shared.get_mut(&space).filter(|shared| shared.due > soon) {
-                let turn = 1 + self.rng.next_u64() % turns;
-                let pause = random::jitter(&mut self.rng, limits::PROBE_AFTER_MS * turn);
-                shared.due = self.now + pause;
+            let Some(shared) = peer.shared.get_mut(&space) else { continue };
+            let at = if shared.due > soon {
+                self.now + a_turn(&mut self.rng, turns)
+            } else {
+                shared.due
+            };
+            shared.plan(at);
+        }
+    }
+
+    /// As [`Self::compare_soon`], because of records that travel by gossip: what is on its way to
+    /// one side looks like a difference. So this waits until none came for a while, within a limit.
+    pub(crate) fn compare_when_quiet(&mut self, space: SpaceId) {
+        let take = self.probes_take(space);
+        let turns = take / limits::PROBE_AFTER_MS;
+        let soon = self.now + turns * limits::PROBE_AFTER_MS / 4 * 5;
+        for peer in self.peers.values_mut() {
+            let Some(shared) = peer.shared.get_mut(&space) else { continue };
+            let at = self.now + a_turn(&mut self.rng, turns);
+            if !shared.put_off(at) && shared.due > soon {
+                shared.plan_when_quiet(at, self.now + patience(&mut self.rng, take));
             }
+        }
+    }
+
+    /// Compares again with those who share a space, because records of it came that they may lack.
+    pub(crate) fn compare_news(&mut self, space: SpaceId, records: u64) {
+        let gossiped = self.spaces.get(&space).is_some_and(Space::is_gossiped);
+        if gossiped && records <= limits::PUSH_RECORDS as u64 {
+            self.compare_when_quiet(space);
+        } else {
+            self.compare_soon(space);
         }
     }
 
@@ -253,7 +282,7 @@ impl Node {
         let Some(tag) = peer.tag_to(&own, &id, &space) else { return };
         let Some(shared) = peer.shared.get_mut(&space) else { return };
         if peer.hints >= limits::HINTS_PER_PEER {
-            shared.due = shared.due.min(self.now + limits::PROBE_AFTER_MS);
+            shared.plan(shared.due.min(self.now + limits::PROBE_AFTER_MS));
             return;
         }
         peer.hints += 1;
@@ -266,12 +295,12 @@ impl Node {
         let own = self.own;
         let Some(held) = self.spaces.get(&space) else { return };
         let gossiped = held.is_gossiped();
-        self.compare_soon(space);
+        self.compare_news(space, records.len() as u64);
         if records.len() > limits::PUSH_RECORDS {
             return;
         }
         if gossiped {
-            for (record, origin) in records {
+            for (record, _) in records.iter().filter(|(_, origin)| *origin == Origin::Local) {
                 let bytes = record.encode();
                 let bytes = if bytes.len() <= limits::GOSSIP_BYTES {
                     bytes
@@ -280,9 +309,7 @@ impl Node {
                 } else {
                     continue;
                 };
-                if *origin == Origin::Local {
-                    self.out.push(Output::Publish { space, bytes });
-                }
+                self.out.push(Output::Publish { space, bytes });
             }
             return;
         }
@@ -426,7 +453,7 @@ impl Node {
             Asked::Probe { peer: id, space, .. } | Asked::Session { peer: id, space, .. } => {
                 if let Some(shared) = peer.shared.get_mut(space) {
                     shared.run = Run::Idle;
-                    shared.due = retry;
+                    shared.plan(retry);
                 }
                 self.ended(*id, *space, "unanswered");
             }
@@ -528,7 +555,7 @@ impl Node {
             let at = self.now + random::jitter(&mut self.rng, limits::PROBE_AFTER_MS);
             if let Some(shared) = self.shared_mut(id, space) {
                 shared.run = Run::Idle;
-                shared.due = at;
+                shared.plan(at);
             }
             return Ok(());
         }
@@ -565,6 +592,19 @@ fn peer_deadline(peer: &Peer, full: &BTreeSet<SpaceId>) -> Option<u64> {
     let audit = peer.shared.values().filter_map(|shared| shared.audit.deadline());
     let announce = peer.announce_at.filter(|_| peer.known.is_some());
     [peer.hello_at, announce, compare.min(), audit.min()].into_iter().flatten().min()
+}
+
+/// Milliseconds until a peer's turn, one of so many.
+fn a_turn(rng: &mut impl rand_core::Rng, turns: u64) -> u64 {
+    let turn = 1 + rng.next_u64() % turns;
+    random::jitter(rng, limits::PROBE_AFTER_MS * turn)
+}
+
+/// Milliseconds for which gossip may put a comparison off, in a space whose comparisons take so
+/// many. Each peer's are other ones, so that some are compared with at any time.
+pub(crate) fn patience(rng: &mut impl rand_core::Rng, take: u64) -> u64 {
+    let most = limits::QUIET_WITHIN_MS.max(take);
+    limits::PROBE_AFTER_MS + rng.next_u64() % (most - limits::PROBE_AFTER_MS)
 }
 
 /// Splits records into pages that fit a message.

@@ -163,6 +163,10 @@ pub mod limits {
     pub const PROBES_AT_ONCE: usize = 4;
     /// Milliseconds after a change until peers are compared.
     pub const PROBE_AFTER_MS: u64 = 500;
+    /// Milliseconds for which gossip that goes on bringing records of a space puts a comparison off,
+    /// at most, unless there are so many peers that they take longer in their turns: what is on its
+    /// way looks like a difference, and comparing it takes the time of passing it on.
+    pub const QUIET_WITHIN_MS: u64 = 4_000;
     /// Milliseconds until the next comparison after one that found a difference.
     pub const INTERVAL_MIN_MS: u64 = 10_000;
     /// Milliseconds between comparisons while nothing differs, at most.

@@ -9,7 +9,7 @@ use ocm_sync::{Comparison, Parity, Statement, Terms, compare};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use crate::anti_entropy::EFFECTIVE_KINDS;
+use crate::anti_entropy::{EFFECTIVE_KINDS, patience};
 use crate::layout::{self, SpaceNumber};
 use crate::limits;
 use crate::node::Node;
@@ -149,7 +149,7 @@ impl Node {
     ) -> bool {
         let now = self.now;
         let Some(held) = self.spaces.get(&space) else { return false };
-        let (ours, lost) = (held.parity(), held.lost);
+        let (ours, lost, gossiped) = (held.parity(), held.lost, held.is_gossiped());
         let comparison = compare(&ours, &theirs);
         let longest = self.settings.compare_every_ms;
         let retell = self.probes_take(space);
@@ -192,8 +192,15 @@ impl Node {
             // Until the peer has heard what we store now, it cannot know that it is equal.
             let heard = shared.told == Some(ours);
             let pause = if heard { shared.interval } else { retell };
-            let due = now + random::jitter(&mut self.rng, pause);
-            shared.due = if asks_itself { due.min(shared.due) } else { due };
+            let at = now + random::jitter(&mut self.rng, pause);
+            if asks_itself {
+                // No news puts off what is planned.
+                shared.plan(at.min(shared.due));
+            } else if heard || !gossiped {
+                shared.plan(at);
+            } else {
+                shared.plan_when_quiet(at, now + patience(&mut self.rng, retell));
+            }
         }
         shared.audit.equal = same;
         let since = peer.before.max(lost);

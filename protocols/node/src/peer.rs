@@ -62,6 +62,8 @@ pub(crate) struct Known {
 pub(crate) struct Shared {
     /// When to compare.
     pub(crate) due: u64,
+    /// Until when records that gossip goes on bringing may put that off.
+    late: Option<u64>,
     /// The pause after that.
     pub(crate) interval: u64,
     /// What is under way.
@@ -99,6 +101,26 @@ pub(crate) enum Run {
 }
 
 impl Shared {
+    /// Plans the next comparison.
+    pub(crate) const fn plan(&mut self, at: u64) {
+        self.due = at;
+        self.late = None;
+    }
+
+    /// Plans it for a quiet moment: further news may put it off, until `late`.
+    pub(crate) fn plan_when_quiet(&mut self, at: u64, late: u64) {
+        self.due = at;
+        self.late = Some(late.max(at));
+    }
+
+    /// There is news: what waits for a quiet moment waits for it until `at`, or as long as it may.
+    /// Returns whether it was planned so.
+    pub(crate) fn put_off(&mut self, at: u64) -> bool {
+        let Some(late) = self.late else { return false };
+        self.due = self.due.max(at.min(late));
+        true
+    }
+
     /// When the session under way has lasted long enough.
     pub(crate) const fn overdue_at(&self) -> u64 {
         self.began + crate::limits::SESSION_MS
@@ -195,7 +217,10 @@ impl Peer {
             self.shared.values_mut().flat_map(|s| [&mut s.due, &mut s.began, &mut s.served_until]);
         let planned = [&mut self.hello_at, &mut self.announce_at].into_iter().flatten();
         planned.chain(shared).for_each(|at| *at = at.saturating_sub(by));
-        self.shared.values_mut().for_each(|shared| shared.audit.turn_back(by));
+        for shared in self.shared.values_mut() {
+            shared.late = shared.late.map(|late| late.saturating_sub(by));
+            shared.audit.turn_back(by);
+        }
         for denied in self.denied.values_mut() {
             denied.until = denied.until.saturating_sub(by);
         }
@@ -255,6 +280,7 @@ impl Peer {
     pub(crate) fn share(&mut self, space: SpaceId, now: u64) -> &mut Shared {
         self.shared.entry(space).or_insert_with(|| Shared {
             due: now,
+            late: None,
             interval: crate::limits::INTERVAL_MIN_MS,
             run: Run::Idle,
             began: 0,

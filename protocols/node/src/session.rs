@@ -252,7 +252,7 @@ impl Node {
         let until = self.now + limits::SERVED_MS;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.served_until = until;
-            shared.due = shared.due.max(until);
+            shared.plan(shared.due.max(until));
         }
     }
 
@@ -268,7 +268,7 @@ impl Node {
         let pause = if others { random::jitter(&mut self.rng, pause) } else { 0 };
         let due = self.now + pause;
         if let Some(shared) = self.shared_mut(id, space) {
-            shared.due = due;
+            shared.plan(due);
         }
         self.ended(id, space, "continued");
     }
@@ -311,9 +311,10 @@ impl Node {
             (false, false) => "differs",
         };
         self.ended(id, space, outcome_name);
-        if outcome.authority.admitted + outcome.content.admitted > 0 {
+        let admitted = outcome.authority.admitted + outcome.content.admitted;
+        if admitted > 0 {
             // What came here is news for the others, too.
-            self.compare_soon(space);
+            self.compare_news(space, admitted);
         }
     }
 
@@ -338,7 +339,7 @@ impl Node {
         match (due, self.peers.get_mut(&id)) {
             (Some(due), Some(peer)) => {
                 if let Some(shared) = peer.shared.get_mut(&space) {
-                    shared.due = due;
+                    shared.plan(due);
                 }
             }
             (None, Some(peer)) => peer.deny(space, self.now),
@@ -350,7 +351,7 @@ impl Node {
     pub(crate) fn pause_after_fault(&mut self, id: PeerId, space: SpaceId) {
         let due = self.now + random::jitter(&mut self.rng, limits::INTERVAL_MIN_MS);
         if let Some(shared) = self.shared_mut(id, space) {
-            shared.due = due;
+            shared.plan(due);
         }
         self.ended(id, space, "fault");
     }

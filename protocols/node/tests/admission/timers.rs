@@ -1,6 +1,6 @@
 //! When a node compares: on connecting, on a hint, and by a timer that grows while nothing differs.
 
-use ocm_node::{Input, Output, limits};
+use ocm_node::{Command, GossipVerdict, Input, Output, limits};
 use ocm_record::SpaceId;
 use ocm_sync::{Parity, Request, Response};
 
@@ -98,6 +98,56 @@ fn a_change_here_is_compared_within_a_second_however_long_the_pause() {
     probes(&mut host, &peer, space, 3_600_000, |ours| ours);
     host.accept(&scribe.start(OWNER, &[]));
     let times = probes(&mut host, &peer, space, 30_000, |ours| ours);
+    assert!(times[0] <= 1000, "{times:?}");
+}
+
+/// When the host asked a peer to compare while a record came every 50 milliseconds for so long, and
+/// in the ten seconds after, in milliseconds after the first.
+fn probes_in_a_flow(host: &mut Host, peer: &Peer, scribe: &mut Scribe, millis: u64) -> Vec<u64> {
+    let mut times = Vec::new();
+    for at in (0..millis).step_by(50) {
+        let record = scribe.start(OWNER, &[]);
+        let (verdict, out) = host.gossip(peer.id, scribe.space, record.encode());
+        assert_eq!(verdict, GossipVerdict::Accept);
+        assert!(sent_to(&out, peer.id).is_empty(), "nothing is asked for a record's sake");
+        let asked = probes(host, peer, scribe.space, 50, |ours| ours);
+        times.extend(asked.into_iter().map(|after| at + after));
+    }
+    let asked = probes(host, peer, scribe.space, 10_000, |ours| ours);
+    times.extend(asked.into_iter().map(|after| millis + after));
+    times
+}
+
+#[test]
+fn what_gossip_goes_on_bringing_puts_a_comparison_off_for_seconds_at_most() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let (mut host, peer, space) = scene();
+    probes(&mut host, &peer, space, 3_600_000, |ours| ours);
+    let flow = 120_000;
+    let times = probes_in_a_flow(&mut host, &peer, &mut scribe, flow);
+    let most = limits::QUIET_WITHIN_MS + 100;
+    let after = |from: u64| times.iter().find(|at| **at >= from).copied();
+    for from in (0..flow).step_by(1000) {
+        assert!(after(from).is_some_and(|at| at <= from + most), "{from}: {times:?}");
+    }
+    let in_flow = times.iter().filter(|at| **at < flow).count();
+    // Put off by nothing there would be some four hundred statements, two of a comparison.
+    assert!(in_flow < 150, "{in_flow} in two minutes: {times:?}");
+    // It ends: what was last is compared when it is quiet.
+    assert!(after(flow).is_some_and(|at| at <= flow + 1000), "{times:?}");
+}
+
+#[test]
+fn what_is_too_much_for_gossip_puts_no_comparison_off() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let (mut host, peer, space) = scene();
+    probes(&mut host, &peer, space, 3_600_000, |ours| ours);
+    let first = scribe.start(OWNER, &[]);
+    host.gossip(peer.id, space, first.encode());
+    let many = (0..=limits::PUSH_RECORDS).map(|_| scribe.start(OWNER, &[]).encode()).collect();
+    let ticket = host.number();
+    host.tell(Input::Command { ticket, command: Command::Import { records: many } });
+    let times = probes_in_a_flow(&mut host, &peer, &mut scribe, 2_000);
     assert!(times[0] <= 1000, "{times:?}");
 }
 
