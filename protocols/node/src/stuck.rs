@@ -121,7 +121,11 @@ impl StuckRecords {
             && let Some(offered) = self.forget_offered(&worst)
         {
             let (of, pause) = ((offered.set, offered.why()), offered.pause);
-            self.offered_rest.remember(worst, of, (pause.attempts, pause.due), run, now);
+            let tried = (pause.attempts, pause.due);
+            // Who makes room for another has no more than before.
+            if !self.offered_rest.remember(worst, of, tried, run, now) && worst.1 == peer {
+                self.offered_rest.overflow((worst.0, peer), run, now);
+            }
         }
     }
 
@@ -281,7 +285,10 @@ impl StuckRecords {
         {
             let (of, pause) = ((Set::Content, why(turned.verdict)), turned.pause);
             let tried = (pause.attempts, pause.due);
-            self.turned_rest.remember(worst, of, tried, turned.seen, now);
+            if !self.turned_rest.remember(worst, of, tried, turned.seen, now) && worst.1 == which.1
+            {
+                self.turned_rest.overflow((worst.0, worst.1), run, now);
+            }
         }
     }
 

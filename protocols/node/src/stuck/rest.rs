@@ -85,6 +85,8 @@ pub(super) struct Rest {
     pairs: BTreeMap<(SpaceId, PeerId), Pair>,
     of_peer: BTreeMap<PeerId, usize>,
     len: usize,
+    /// When those that have been away for long were looked for last.
+    looked: u64,
 }
 
 impl Rest {
@@ -103,10 +105,13 @@ impl Rest {
         let known = pair.and_then(|pair| pair.entries.get(&which.2));
         let attempts = known.map_or(0, |entry| entry.attempts);
         let due = now + pause_after(attempts);
-        self.remember(which, of, (attempts.saturating_add(1), due), run, now);
+        if !self.remember(which, of, (attempts.saturating_add(1), due), run, now) {
+            self.overflow((which.0, which.1), run, now);
+        }
     }
 
-    /// Takes a record that was kept with its cause, and was tried so often.
+    /// Takes a record that was kept with its cause, and was tried so often. Returns whether there was
+    /// room for it.
     pub(super) fn remember(
         &mut self,
         (space, peer, id): Which,
@@ -114,10 +119,13 @@ impl Rest {
         (attempts, due): (u32, u64),
         run: RunNumber,
         now: u64,
-    ) {
+    ) -> bool {
         let which = (space, peer);
         if !self.contains(&(space, peer, id)) && !self.has_room(peer) {
-            return self.overflow(which, run, now);
+            self.forget_stale(now);
+            if !self.has_room(peer) {
+                return false;
+            }
         }
         let pair = self.pairs.entry(which).or_default();
         pair.last = now;
@@ -130,6 +138,7 @@ impl Rest {
                 *self.of_peer.entry(peer).or_default() += 1;
             }
         }
+        true
     }
 
     fn has_room(&self, peer: PeerId) -> bool {
@@ -137,18 +146,12 @@ impl Rest {
             && self.of_peer.get(&peer).is_none_or(|own| *own < limits::STUCK_IDS_PER_PEER)
     }
 
-    fn overflow(&mut self, which: (SpaceId, PeerId), run: RunNumber, now: u64) {
+    /// There are more records of a peer in a space than are remembered.
+    pub(super) fn overflow(&mut self, which: (SpaceId, PeerId), run: RunNumber, now: u64) {
         let known = self.pairs.get(&which).and_then(|pair| pair.more);
         if known.is_some_and(|(_, of)| of == run) {
             return;
         }
-        // Whoever has been away for long makes room.
-        let long_ago = now.saturating_sub(2 * limits::STUCK_MAX_MS);
-        let stale = |(of, pair): (&(SpaceId, PeerId), &Pair)| {
-            (pair.last < long_ago && *of != which).then_some(*of)
-        };
-        let stale: Vec<_> = self.pairs.iter().filter_map(stale).collect();
-        stale.iter().for_each(|of| self.drop_pair(of));
         if !self.pairs.contains_key(&which) && self.pairs.len() >= limits::STUCK_PAIRS {
             return;
         }
@@ -158,6 +161,18 @@ impl Rest {
         pause.due = pause.due.min(now + limits::INTERVAL_MAX_MS);
         let pair = self.pairs.entry(which).or_default();
         (pair.more, pair.last) = (Some((pause, run)), now);
+    }
+
+    /// Whoever has been away for long makes room. All are looked at, and so only now and then.
+    fn forget_stale(&mut self, now: u64) {
+        if now < self.looked + limits::STUCK_MIN_MS && self.looked <= now {
+            return;
+        }
+        self.looked = now;
+        let long_ago = now.saturating_sub(2 * limits::STUCK_MAX_MS);
+        let stale = |(of, pair): (&(SpaceId, PeerId), &Pair)| (pair.last < long_ago).then_some(*of);
+        let stale: Vec<_> = self.pairs.iter().filter_map(stale).collect();
+        stale.iter().for_each(|of| self.drop_pair(of));
     }
 
     fn drop_pair(&mut self, which: &(SpaceId, PeerId)) {

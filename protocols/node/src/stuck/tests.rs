@@ -325,6 +325,26 @@ fn what_is_remembered_is_bounded_and_who_is_away_for_long_makes_room() {
 }
 
 #[test]
+fn strangers_who_offer_much_bring_nobody_else_to_rest() {
+    let mut stuck = StuckRecords::default();
+    let offer = |stuck: &mut StuckRecords, of: u8, count: u64, now| {
+        for n in 0..count {
+            stuck.judged((space(1), peer(of), id(n)), (Set::Content, 1), &refuse(), now);
+        }
+    };
+    let share = (limits::STUCK_PER_PEER + limits::STUCK_IDS_PER_PEER) as u64;
+    let all = (limits::STUCK_RECORDS / limits::STUCK_PER_PEER) as u8;
+    (0..all).for_each(|of| offer(&mut stuck, 100 + of, share, 1));
+    offer(&mut stuck, 1, 1, 2);
+    assert_eq!(stuck.offered_rest.len(), limits::STUCK_IDS);
+    // What is older goes, that of the one among it.
+    (0..=all).for_each(|of| offer(&mut stuck, 200 + of, share, 3));
+    assert_eq!(stuck.waiting(space(1), Set::Content, peer(1), 4).len(), 0);
+    assert!(stuck.rests(space(1), peer(200), 2, 4), "who had too much rests");
+    assert!(!stuck.rests(space(1), peer(1), 2, 4));
+}
+
+#[test]
 fn a_copy_of_what_is_held_changes_nothing_but_the_pause() {
     let mut stuck = StuckRecords::default();
     let which = (space(1), peer(1), id(1));
