@@ -296,11 +296,16 @@ impl Node {
         let Some(held) = self.spaces.get(&space) else { return };
         let gossiped = held.is_gossiped();
         self.compare_news(space, records.len() as u64);
-        if records.len() > limits::PUSH_RECORDS {
+        let is_told = |origin: &Origin| match gossiped {
+            true => *origin == Origin::Local,
+            false => !matches!(origin, Origin::Fetch(_)),
+        };
+        let told = || records.iter().filter(|(_, origin)| is_told(origin));
+        if told().count() > limits::PUSH_RECORDS {
             return;
         }
         if gossiped {
-            for (record, _) in records.iter().filter(|(_, origin)| *origin == Origin::Local) {
+            for (record, _) in told() {
                 let bytes = record.encode();
                 let bytes = if bytes.len() <= limits::GOSSIP_BYTES {
                     bytes
@@ -324,11 +329,8 @@ impl Node {
             to.swap_remove(usize::try_from(drop).unwrap_or(0));
         }
         for id in to {
-            let records: Vec<ByteBuf> = records
-                .iter()
-                .filter(|(_, origin)| {
-                    !matches!(origin, Origin::Fetch(_)) && origin.peer() != Some(id)
-                })
+            let records: Vec<ByteBuf> = told()
+                .filter(|(_, origin)| origin.peer() != Some(id))
                 .map(|(record, _)| record.encode().into())
                 .collect();
             let Some(peer) = self.peers.get(&id) else { continue };

@@ -367,8 +367,10 @@ impl Node {
 
     /// The clock was set back by so much: what is planned keeps its distance.
     pub(crate) fn turn_back_parities(&mut self, by: u64) {
-        let stale = self.compared.values_mut().filter_map(|kept| kept.stale_since.as_mut());
-        stale.for_each(|since| *since = since.saturating_sub(by));
+        for kept in self.compared.values_mut() {
+            let since = [&mut kept.stale_since, &mut kept.state.differs_since_ms];
+            since.into_iter().flatten().for_each(|since| *since = since.saturating_sub(by));
+        }
     }
 
     /// What is stored of a space has changed: whoever was equal to it is not any more, as far as is
@@ -404,8 +406,8 @@ fn accounts_for(ours: &Parity, theirs: &Parity, here: &Missing, there: &Missing)
 /// What the counts alone tell: how many are missing at least.
 fn at_least(ours: &Parity, theirs: &Parity) -> (Missing, Missing) {
     let more = |a: &Parity, b: &Parity| Missing {
-        not_asked: a.authority.count.saturating_sub(b.authority.count)
-            + a.content.count.saturating_sub(b.content.count),
+        not_asked: (a.authority.count.saturating_sub(b.authority.count))
+            .saturating_add(a.content.count.saturating_sub(b.content.count)),
         ..Missing::default()
     };
     (more(theirs, ours), more(ours, theirs))

@@ -42,9 +42,16 @@ impl<'a> Replica for Held<'a> {
         seen::open(self.store, self.space.number, set, &waiting)
     }
 
-    fn contains(&self, set: Set, id: &RecordId) -> Result<bool, ReadError> {
-        Ok(self.stuck.waits(self.space.id, self.peer, id, self.now)
-            || self.space.stored(set, self.store)?.contains(id)?)
+    fn lacking(&self, set: Set, ids: Vec<RecordId>) -> Result<Vec<RecordId>, ReadError> {
+        let stored = self.space.stored(set, self.store)?;
+        let mut lacking = Vec::new();
+        for id in ids {
+            let waits = self.stuck.waits(self.space.id, self.peer, &id, self.now);
+            if !waits && !stored.contains(&id)? {
+                lacking.push(id);
+            }
+        }
+        Ok(lacking)
     }
 
     fn asks(&self) -> bool {
@@ -286,7 +293,8 @@ impl Node {
         let (mut run, mut began, mut before) = (0, 0, 0);
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Idle;
-            (run, began, before) = (shared.number, shared.began, shared.stored + shared.moved);
+            (run, began, before) =
+                (shared.number, shared.began, shared.stored.saturating_add(shared.moved));
             if shared.moved > 0 {
                 shared.interval = limits::INTERVAL_MIN_MS;
             }

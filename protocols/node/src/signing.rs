@@ -3,7 +3,7 @@
 //!
 //! Places in the log and times are given out at once; the signatures, which take most of the time,
 //! are made elsewhere. Jobs end in their order, so that the log is admitted, and becomes durable,
-//! in its order too: a crash leaves no gap in it.
+//! in its order too: a crash leaves no gap in it. What is turned away leaves one.
 
 use ipld_core::ipld::Ipld;
 use ocm_record::{Kind, MemoryId, RecordId, SpaceId, UnsignedRecord, VerifiedRecord, VerifyError};

@@ -31,11 +31,11 @@ pub trait Replica {
     /// When the replica cannot be read.
     fn set(&self, set: Set) -> Result<Tree<Self::Nodes>, Error<Self>>;
 
-    /// Whether an id is in one of them: as [`Self::set`] tells, which may cost more.
+    /// Those of these ids that are not in one of them, as [`Self::set`] tells.
     ///
     /// # Errors
     /// When the replica cannot be read.
-    fn contains(&self, set: Set, id: &RecordId) -> Result<bool, Error<Self>>;
+    fn lacking(&self, set: Set, ids: Vec<RecordId>) -> Result<Vec<RecordId>, Error<Self>>;
 
     /// Whether anything is to be asked for. Else the session finds what is missing here and leaves
     /// it there.
@@ -350,13 +350,10 @@ impl Session {
         }
         if self.end.is_none() && self.admitting < limits::PAGES_IN_FLIGHT {
             let mut asked = Vec::new();
-            while asked.len() < limits::PAGE_RECORDS
-                && let Some(id) = self.need.pop_front()
-            {
-                // It may have come by gossip, or from another peer.
-                if !replica.contains(self.set, &id)? {
-                    asked.push(id);
-                }
+            while asked.is_empty() && !self.need.is_empty() {
+                let page = self.need.len().min(limits::PAGE_RECORDS);
+                // They may have come by gossip, or from another peer.
+                asked = replica.lacking(self.set, self.need.drain(..page).collect())?;
             }
             if !asked.is_empty() {
                 let request = Request::Fetch { tag: self.tag, ids: asked.clone() };

@@ -57,11 +57,18 @@ impl Replica for Node {
             Set::Content => self.content.clone(),
         })
     }
-    fn contains(&self, set: Set, id: &RecordId) -> Result<bool, TreeError> {
-        match set {
-            Set::Authority => self.authority.contains(id),
-            Set::Content => self.content.contains(id),
+    fn lacking(&self, set: Set, ids: Vec<RecordId>) -> Result<Vec<RecordId>, TreeError> {
+        let mut lacking = Vec::new();
+        for id in ids {
+            let held = match set {
+                Set::Authority => self.authority.contains(&id),
+                Set::Content => self.content.contains(&id),
+            };
+            if !held? {
+                lacking.push(id);
+            }
         }
+        Ok(lacking)
     }
     fn asks(&self) -> bool {
         !self.asks_nothing
