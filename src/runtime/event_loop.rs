@@ -16,7 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use super::changes::Changes;
 use super::peers::{self, PeersFile};
 use super::status;
-use super::verifier::{Verified, Verifier};
+use super::verifier::{Died, Verified, Verifier};
 use crate::handle::{Job, NetworkStatus, Numbered, Status};
 use crate::network::{
     ChannelId, GossipId, Network, NetworkEvent, RequestFailure, RequestId as NetworkRequest,
@@ -48,7 +48,7 @@ pub(super) enum LoopError {
     #[error("{0}")]
     Write(String),
     /// Nothing can be signed or verified any more.
-    #[error("the thread that makes and verifies signatures has died; restart the node")]
+    #[error("a thread that makes or verifies signatures has died; restart the node")]
     Verifier,
 }
 
@@ -132,7 +132,7 @@ impl EventLoop {
             next_ticket: 0,
             backlog: VecDeque::new(),
             replies: BTreeMap::new(),
-            changes: Changes::new(Instant::now()),
+            changes: Changes::default(),
             publishing: Vec::new(),
             given: Vec::new(),
             requests: HashMap::new(),
@@ -165,7 +165,6 @@ impl EventLoop {
         'run: loop {
             let open = self.backlog.is_empty();
             let wake = self.next_wake();
-            let mut gathering = false;
             tokio::select! {
                 () = &mut stop => break 'run,
                 Some(ack) = self.acks.1.recv() => {
@@ -177,10 +176,10 @@ impl EventLoop {
                     }
                 }
                 verified = self.verified.recv() => match verified {
-                    Some((job, results)) => self.handle(Input::Verified { job, results })?,
-                    None => return Err(LoopError::Verifier),
+                    Some(Ok((job, results))) => self.handle(Input::Verified { job, results })?,
+                    Some(Err(Died)) | None => return Err(LoopError::Verifier),
                 },
-                taken = self.jobs.recv_many(&mut jobs, TURN), if open && self.changes.len() < TURN => {
+                taken = self.jobs.recv_many(&mut jobs, TURN), if open => {
                     if taken == 0 || self.take(&mut jobs)?.is_break() {
                         break 'run;
                     }
@@ -197,14 +196,12 @@ impl EventLoop {
                     }
                 }
             }
-            match self.changes.due(Instant::now()) {
-                Some(Duration::ZERO) if self.backlog.is_empty() => {
-                    let group = self.changes.begin(Instant::now());
+            if self.backlog.is_empty() {
+                for group in self.changes.begin(Instant::now()) {
                     self.handle(Input::Commands(group))?;
                 }
-                Some(_) => gathering = true,
-                None => {}
             }
+            let gathering = self.changes.due(Instant::now()).is_some();
             if !self.given.is_empty() || self.stale && self.shown.elapsed() >= SHOW_EVERY {
                 self.show(false);
             }
@@ -368,7 +365,6 @@ impl EventLoop {
 
     /// Takes up jobs; breaks when one of them is to stop.
     fn take(&mut self, jobs: &mut Vec<Job>) -> Result<ControlFlow<()>, LoopError> {
-        let mut next = ControlFlow::Continue(());
         for job in jobs.drain(..) {
             match job {
                 Job::Core(command, reply) => {
@@ -376,16 +372,19 @@ impl EventLoop {
                     let ticket = self.next_ticket;
                     self.replies.insert(ticket, reply);
                     match command {
-                        Command::Change { .. } => self.changes.push(ticket, command),
+                        Command::Change { space, .. } => {
+                            self.changes.push(space, ticket, command, Instant::now());
+                        }
                         command => self.handle(Input::Command { ticket, command })?,
                     }
                 }
                 Job::Network(command, reply) => self.network_command(command, reply),
                 Job::Rows(rows, done) => self.submit(Submitted::Rows(done), rows)?,
-                Job::Stop => next = ControlFlow::Break(()),
+                // What was asked for after it is not begun.
+                Job::Stop => return Ok(ControlFlow::Break(())),
             }
         }
-        Ok(next)
+        Ok(ControlFlow::Continue(()))
     }
 
     fn network_event(&mut self, event: NetworkEvent) -> Result<(), LoopError> {
@@ -483,7 +482,7 @@ impl EventLoop {
             self.stale = false;
             let queues = BTreeMap::from([
                 ("store", self.store.waiting() + self.backlog.len()),
-                ("api", self.jobs.len()),
+                ("api", self.jobs.len() + self.changes.len()),
             ]);
             let status =
                 Status { core: self.node.snapshot(), network: self.network_shown.clone(), queues };

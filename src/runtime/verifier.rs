@@ -1,4 +1,4 @@
-//! Signatures, made and checked beside the loop: one job after the other, each on all cores.
+//! Signatures, made and checked beside the loop, each large job on all cores.
 
 use std::num::NonZero;
 use std::sync::LazyLock;
@@ -14,8 +14,23 @@ use tokio::sync::mpsc::UnboundedSender;
 /// Records below which a job is not worth a second core.
 const SHARE: usize = 32;
 
-/// What became of the records of a job, in their order.
-pub(super) type Verified = (JobId, Vec<Result<VerifiedRecord, VerifyError>>);
+/// What became of the records of a job, in their order; or a thread has died, and with it its jobs.
+pub(super) type Verified = Result<(JobId, Vec<Result<VerifiedRecord, VerifyError>>), Died>;
+
+/// A thread that makes or verifies signatures has died.
+#[derive(Debug)]
+pub(super) struct Died;
+
+/// Tells that its thread dies, when it is dropped because of that.
+struct Watch(UnboundedSender<Verified>);
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let _ = self.0.send(Err(Died));
+        }
+    }
+}
 
 /// Two threads: one verifies, one signs. Jobs of a thread end in the order in which they were begun,
 /// so that the pages of one session are admitted as they came, and this node's own records as they
@@ -57,8 +72,9 @@ fn begin<T: Send + 'static>(
 ) -> std::io::Result<Sender<(JobId, T)>> {
     let (to, jobs) = channel::<(JobId, T)>();
     thread::Builder::new().name(name.to_owned()).spawn(move || {
+        let done = Watch(done);
         while let Ok((job, records)) = jobs.recv() {
-            if done.send((job, work(records))).is_err() {
+            if done.0.send(Ok((job, work(records)))).is_err() {
                 return;
             }
         }
@@ -150,7 +166,7 @@ mod tests {
         }
         let mut ended = Vec::new();
         for _ in counts {
-            let (job, verified) = results.recv().await.unwrap();
+            let (job, verified) = results.recv().await.unwrap().unwrap();
             ended.push(job);
             assert_eq!(verified.len() as u64, counts[job as usize]);
             for (n, result) in (0..).zip(verified) {
@@ -163,5 +179,16 @@ mod tests {
         // Those of each kind in their order.
         ended.sort_by_key(|job| signs(*job));
         assert_eq!(ended, [0, 1, 2, 3, 4, 5, 6]);
+    }
+
+    #[tokio::test]
+    async fn the_death_of_a_thread_is_told_while_another_lives() {
+        let (done, mut results) = tokio::sync::mpsc::unbounded_channel();
+        let dying = begin("dying", done.clone(), |()| panic!("as the test asks for")).unwrap();
+        let living = begin("living", done, |()| Vec::new()).unwrap();
+        dying.send((1, ())).unwrap();
+        assert!(matches!(results.recv().await, Some(Err(Died))));
+        living.send((2, ())).unwrap();
+        assert!(matches!(results.recv().await, Some(Ok((2, done))) if done.is_empty()));
     }
 }
