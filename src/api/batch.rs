@@ -86,8 +86,7 @@ pub(super) async fn create(
 async fn carry_out(api: &Api, request: Request, begun: &AtomicBool) -> Result<Outcomes, Problem> {
     // Never closed. What is read meanwhile lies in memory.
     let _place = api.0.batches.acquire().await;
-    let patience = api.0.config.batch_timeout / limits::BATCH_PATIENCE;
-    let request = receive(request, patience).await?;
+    let request = receive(request, api.0.config.batch_timeout).await?;
     // Batches are written in the order in which they were received, although several are under way.
     let mut turn = Some(api.0.batch_turn.lock().await);
     let batch = Json::<Batch>::from_request(request, &()).await;
@@ -139,22 +138,25 @@ async fn carry_out(api: &Api, request: Request, begun: &AtomicBool) -> Result<Ou
     Ok(Outcomes { written, failed: items.len() - written, items })
 }
 
-/// The request with its whole body at hand: who is slow to send one holds up nobody else's turn, and
-/// who is slower than [`limits::BATCH_BYTES_A_SECOND`] on the whole, and `patience`, loses the place.
-async fn receive(request: Request, patience: Duration) -> Result<Request, Problem> {
+/// The request with its whole body at hand: who is slow to send one holds up nobody else's turn. Who is
+/// slower than [`limits::BATCH_BYTES_A_SECOND`] on the whole and a sixth of `timeout`, or takes half of
+/// that, loses the place.
+async fn receive(request: Request, timeout: Duration) -> Result<Request, Problem> {
     let (parts, body) = request.into_parts();
     let mut chunks = body.into_data_stream();
     let (begun, mut bytes) = (Instant::now(), Vec::new());
     loop {
         let earned = bytes.len() as f64 / limits::BATCH_BYTES_A_SECOND as f64;
-        let until = begun + patience + Duration::from_secs_f64(earned);
+        let pace = timeout / limits::BATCH_PATIENCE + Duration::from_secs_f64(earned);
+        let until = begun + pace.min(timeout / 2);
         let Ok(chunk) = timeout_at(until, chunks.next()).await else {
             let detail = format!(
-                "of the body of the batch {} bytes came within {} seconds, and others wait: send \
-                 {} a second or more; nothing of it is written",
+                "of the body of the batch {} bytes came within {:.1} seconds: send {} a second or \
+                 more, and all of it within {:.1} seconds; nothing of it is written",
                 bytes.len(),
-                begun.elapsed().as_secs(),
-                limits::BATCH_BYTES_A_SECOND
+                begun.elapsed().as_secs_f64(),
+                limits::BATCH_BYTES_A_SECOND,
+                (timeout / 2).as_secs_f64()
             );
             let problem = Problem::new(Reason::Unavailable, detail);
             return Err(problem.with_status(StatusCode::REQUEST_TIMEOUT));

@@ -283,7 +283,7 @@ impl From<&StuckRecord> for Quarantined {
     }
 }
 
-/// A page of the latest of each space, latest first; how many there are in all, and how many of them
+/// A page of the latest of each space, the latest to be offered first; how many there are in all, and how many of them
 /// are in no page.
 #[derive(Serialize)]
 pub(super) struct QuarantinedList {
@@ -293,13 +293,14 @@ pub(super) struct QuarantinedList {
     unlisted: usize,
 }
 
-/// Where a record stands in the list: by its last try, latest first.
+/// Where a record stands in the list: by when it was first offered, latest first. Further tries do not
+/// move it, so that no page misses it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Position(Reverse<u64>, RecordId, PeerId);
 
 impl From<&StuckRecord> for Position {
     fn from(stuck: &StuckRecord) -> Self {
-        Self(Reverse(stuck.last_ms), stuck.id, stuck.peer)
+        Self(Reverse(stuck.first_ms), stuck.id, stuck.peer)
     }
 }
 
@@ -315,10 +316,10 @@ impl FromStr for Position {
     fn from_str(text: &str) -> Result<Self, Problem> {
         let mut parts = text.splitn(3, '.');
         let mut part = || parts.next().ok_or_else(no_cursor);
-        let last = part()?.parse().map_err(|_| no_cursor())?;
+        let first = part()?.parse().map_err(|_| no_cursor())?;
         let id = part()?.parse().map_err(|_| no_cursor())?;
         let peer = part()?.parse().map_err(|_| no_cursor())?;
-        Ok(Self(Reverse(last), id, peer))
+        Ok(Self(Reverse(first), id, peer))
     }
 }
 
@@ -517,18 +518,19 @@ mod tests {
     #[test]
     fn what_is_quarantined_is_listed_by_space_with_how_many_there_are() {
         let space = |n| SpaceId(RecordId::from_bytes([n; 40]));
-        let stuck = |n: u8, last_ms: u64| StuckRecord {
+        let stuck = |n: u8, first_ms: u64| StuckRecord {
             space: space(n),
-            id: RecordId::from_bytes([last_ms as u8; 40]),
+            id: RecordId::from_bytes([first_ms as u8; 40]),
             set: Set::Content,
             peer: peer(),
             verdict: "refuse",
             reason: "not_permitted",
             text: "refused: no right".into(),
-            first_ms: 1,
-            last_ms,
+            first_ms,
+            // Tried in the opposite order.
+            last_ms: 100 - first_ms,
             attempts: 3,
-            next_ms: last_ms + 60_000,
+            next_ms: 60_000,
         };
         let lists = BTreeMap::from([
             (space(1), StuckList { total: 300, latest: vec![stuck(1, 9), stuck(1, 7)] }),
@@ -540,7 +542,7 @@ mod tests {
         let told = |only| page(only, None, 50);
         let times = |told: &Value| -> Vec<String> {
             let items = told["items"].as_array().unwrap();
-            items.iter().map(|item| item["last"].as_str().unwrap()[20..23].to_owned()).collect()
+            items.iter().map(|item| item["first"].as_str().unwrap()[20..23].to_owned()).collect()
         };
         let all = told(None);
         assert_eq!((&all["total"], &all["unlisted"]), (&json!(301), &json!(298)));

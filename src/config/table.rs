@@ -176,8 +176,8 @@ settings! {
             env: "OCM_API_BATCH_MEMORIES", preset: Preset::Text("500"),
             limit: Limit::Range(1, 1000), unit: "memories",
         }
-        /// How long a batch may take until it is answered. What was not answered in time may be
-        /// written all the same.
+        /// How long a batch may take until it is answered; half of that is for its body to come.
+        /// What was not answered in time may be written all the same.
         batch_timeout_seconds: u32 {
             env: "OCM_API_BATCH_TIMEOUT_SECONDS", preset: Preset::Text("30"),
             limit: Limit::Range(1, 60), unit: "seconds",
