@@ -13,12 +13,14 @@ use tempfile::TempDir;
 use crate::fill::Log;
 use crate::floor;
 use crate::http::WRITE;
+use crate::process::own_cpu;
 use crate::process::{say, wait_for_the_end};
 use crate::times::Times;
 use crate::transfer::runtime;
 
-/// How long it takes to make batches of so many records durable, one after the other.
-pub(crate) fn commits(records: usize, batches: usize) -> Times {
+/// How long it takes to make batches of so many records durable, one after the other, and the seconds
+/// of processor time of all.
+pub(crate) fn commits(records: usize, batches: usize) -> (Times, f64) {
     let dir = TempDir::new().unwrap();
     let db = floor::open(dir.path());
     let file = File::open(dir.path().join("db")).unwrap();
@@ -34,11 +36,13 @@ pub(crate) fn commits(records: usize, batches: usize) -> Times {
         })
         .collect();
     let mut batches = batches.into_iter();
-    Times::measure(batches.len(), |_| {
+    let before = own_cpu();
+    let times = Times::measure(batches.len(), |_| {
         db.apply_batch(batches.next().unwrap()).unwrap();
         db.flush().unwrap();
         file.sync_data().unwrap();
-    })
+    });
+    (times, own_cpu() - before)
 }
 
 /// A process that answers every write at once, as the API would, from nothing. It says where it

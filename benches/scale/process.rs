@@ -73,10 +73,7 @@ impl Part {
 
     /// Seconds of processor time that it has used.
     pub(crate) fn cpu(&self) -> f64 {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap();
-        let (_, after) = stat.rsplit_once(')').unwrap();
-        let ticks = after.split_whitespace().skip(11).take(2).map(|n| n.parse::<f64>().unwrap());
-        ticks.sum::<f64>() / 100.0
+        cpu(&self.child.id().to_string())
     }
 
     /// The highest resident memory so far, in MB.
@@ -134,4 +131,16 @@ pub(crate) fn disk(dir: &Path) -> u64 {
         bytes += if meta.is_dir() { disk(&entry.path()) } else { meta.blocks() * 512 };
     }
     bytes
+}
+
+/// Seconds of processor time that this process has used.
+pub(crate) fn own_cpu() -> f64 {
+    cpu("self")
+}
+
+fn cpu(process: &str) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let (_, after) = stat.rsplit_once(')').unwrap();
+    let ticks = after.split_whitespace().skip(11).take(2).map(|n| n.parse::<f64>().unwrap());
+    ticks.sum::<f64>() / 100.0
 }
