@@ -295,7 +295,7 @@ impl Collector for DivergenceAges {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
         let since = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let help = "Age of the oldest difference of a space with a connected peer that shares it of \
-                    which it is not known that it is resolved: since the two were equal last, or \
+                    which it is not known that it is resolved: since it was noticed, or \
                     since the begin of the last session that left nothing missing on either side; \
                     0 while equal with all that were compared";
         let mut family = encoder.encode_descriptor(

@@ -139,7 +139,7 @@ pub struct ParityState {
     /// Since when both are equal, as far as is known here; `None` when the last comparison found a
     /// difference. A record that one side stored meanwhile, and the other a moment later, counts.
     pub equal_since_ms: Option<u64>,
-    /// Since when the two differ, as far as is known: since they were equal last, or since the begin of
+    /// Since when the two differ, as far as is known: since that was noticed, or since the begin of
     /// the last session after which nothing that was stored then was missing on either side; `None`
     /// while nothing is known to differ.
     pub differs_since_ms: Option<u64>,
