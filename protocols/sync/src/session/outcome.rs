@@ -10,17 +10,25 @@ use crate::statement::Statement;
 #[derive(Debug, Clone)]
 pub enum Action {
     /// Send this to the peer; then [`Session::on_response`].
+    ///
+    /// [`Session::on_response`]: crate::Session::on_response
     Send(Request),
     /// Pass these through admission; when they are stored, [`Session::on_admitted`]. Each is one
     /// that was asked for; nothing is verified yet.
+    ///
+    /// [`Session::on_admitted`]: crate::Session::on_admitted
     Admit {
         /// The set that was being reconciled; a record's own kind decides where it belongs.
         set: Set,
         /// The records, in ascending order of their ids as far as the peer kept to it.
         records: Vec<SignedRecord>,
     },
-    /// Read the records of these ids, at most [`limits::PAGE_RECORDS`], with [`Page::fill`]; then
+    /// Read the records of these ids, at most [`PAGE_RECORDS`], with [`Page::fill`]; then
     /// [`Session::on_loaded`].
+    ///
+    /// [`PAGE_RECORDS`]: crate::limits::PAGE_RECORDS
+    /// [`Page::fill`]: crate::Page::fill
+    /// [`Session::on_loaded`]: crate::Session::on_loaded
     Load {
         /// Ids that the peer lacks.
         ids: Vec<RecordId>,
