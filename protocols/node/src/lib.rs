@@ -107,8 +107,8 @@ pub mod limits {
     pub const STUCK_RECORDS: usize = 4096;
     /// Such records of one peer, so that none crowds out others.
     pub const STUCK_PER_PEER: usize = 1024;
-    /// Further such records, of which no more is kept than when they are tried again: some 100 bytes
-    /// each, 6 MiB for both sides.
+    /// Further such records, of which no more is kept than when they are tried again: some 250 bytes
+    /// each, 16 MiB for both sides.
     pub const STUCK_IDS: usize = 32 * 1024;
     /// Those of one peer. Where it has more, nothing is moved in that space, in that direction, until
     /// a pause is over: a minute, doubled each time, [`INTERVAL_MAX_MS`] at most.

@@ -396,10 +396,10 @@ impl Node {
                     time: record.time(),
                     from: origin.peer(),
                 }));
-                if record.set() == Set::Authority {
-                    authority = true;
-                    self.stuck.membership_changed(space);
-                }
+            }
+            if records.iter().any(|(record, _)| record.set() == Set::Authority) {
+                authority = true;
+                self.stuck.membership_changed(space);
             }
             if !records.is_empty() {
                 fresh.push((space, records));

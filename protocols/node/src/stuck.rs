@@ -159,12 +159,7 @@ impl StuckRecords {
         if self.offered.is_empty() && self.offered_rest.is_empty() {
             return;
         }
-        let mut moved: BTreeSet<PeerId> = BTreeSet::new();
-        for peer in self.offered_by.peers() {
-            if self.offered.contains_key(&(space, peer, *id)) {
-                moved.insert(peer);
-            }
-        }
+        let mut moved = self.offered_by.peers_of(space, *id);
         for peer in &moved {
             self.forget_offered(&(space, *peer, *id));
         }

@@ -1,12 +1,13 @@
 //! Records past those that are kept with their causes: of each only when it is tried again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ocm_discovery::PeerId;
 use ocm_record::{RecordId, Set, SpaceId};
 
 use super::Which;
 use super::pause::{Pause, pause_after};
+use super::tries::Peers;
 use crate::limits;
 use crate::peer::RunNumber;
 use crate::snapshot::Missing;
@@ -84,6 +85,7 @@ impl Pair {
 pub(super) struct Rest {
     pairs: BTreeMap<(SpaceId, PeerId), Pair>,
     of_peer: BTreeMap<PeerId, usize>,
+    peers: Peers,
     len: usize,
     /// When those that have been away for long were looked for last.
     looked: u64,
@@ -134,6 +136,7 @@ impl Rest {
         match pair.entries.insert(id, entry) {
             Some(before) => pair.quarantined -= usize::from(before.is_quarantined()),
             None => {
+                self.peers.add(&(space, peer, id));
                 self.len += 1;
                 *self.of_peer.entry(peer).or_default() += 1;
             }
@@ -177,6 +180,7 @@ impl Rest {
 
     fn drop_pair(&mut self, which: &(SpaceId, PeerId)) {
         if let Some(pair) = self.pairs.remove(which) {
+            pair.entries.keys().for_each(|id| self.peers.remove(&(which.0, which.1, *id)));
             self.forget(which.1, pair.entries.len());
         }
     }
@@ -204,6 +208,7 @@ impl Rest {
         let removed = pair.remove(id);
         let empty = pair.entries.is_empty() && pair.more.is_none();
         if removed {
+            self.peers.remove(&(*space, *peer, *id));
             self.forget(*peer, 1);
         }
         if empty {
@@ -213,12 +218,8 @@ impl Rest {
     }
 
     /// Removes a record of all peers, and gives of whom it was one.
-    pub(super) fn remove_of_all(&mut self, space: SpaceId, id: RecordId) -> Vec<PeerId> {
-        let pairs = self.pairs.range(super::pairs_of(space));
-        let of: Vec<PeerId> = pairs
-            .filter(|(_, pair)| pair.entries.contains_key(&id))
-            .map(|((_, peer), _)| *peer)
-            .collect();
+    pub(super) fn remove_of_all(&mut self, space: SpaceId, id: RecordId) -> BTreeSet<PeerId> {
+        let of = self.peers.of(space, id);
         of.iter().for_each(|peer| {
             self.remove(&(space, *peer, id));
         });

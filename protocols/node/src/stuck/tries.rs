@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use ocm_discovery::PeerId;
+use ocm_record::{RecordId, SpaceId};
 
-use super::Which;
+use super::{Which, every_peer};
 use crate::limits;
 
 /// The entries of one table in the order of their last tries: in all, and of each peer.
@@ -12,16 +13,20 @@ use crate::limits;
 pub(super) struct Tries {
     all: BTreeSet<(u64, Which)>,
     of_peer: BTreeMap<PeerId, BTreeSet<(u64, Which)>>,
+    peers: Peers,
 }
 
 impl Tries {
     pub(super) fn add(&mut self, last: u64, which: Which) {
         self.all.insert((last, which));
         self.of_peer.entry(which.1).or_default().insert((last, which));
+        self.peers.add(&which);
     }
 
     pub(super) fn remove(&mut self, last: u64, which: Which) {
-        self.all.remove(&(last, which));
+        if self.all.remove(&(last, which)) {
+            self.peers.remove(&which);
+        }
         if let Some(own) = self.of_peer.get_mut(&which.1) {
             own.remove(&(last, which));
             if own.is_empty() {
@@ -30,9 +35,9 @@ impl Tries {
         }
     }
 
-    /// Who has any.
-    pub(super) fn peers(&self) -> impl Iterator<Item = PeerId> {
-        self.of_peer.keys().copied()
+    /// Whose entries a record has.
+    pub(super) fn peers_of(&self, space: SpaceId, id: RecordId) -> BTreeSet<PeerId> {
+        self.peers.of(space, id)
     }
 
     /// Whether a peer has less than its share.
@@ -44,6 +49,26 @@ impl Tries {
     pub(super) fn worst(&self) -> Option<Which> {
         let all = Some(&self.all).filter(|all| all.len() > limits::STUCK_RECORDS);
         all?.first().map(|(_, which)| *which)
+    }
+}
+
+/// Of which peers a record has an entry: what is admitted from one is looked for at all.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Peers(BTreeSet<(SpaceId, RecordId, PeerId)>);
+
+impl Peers {
+    pub(super) fn add(&mut self, (space, peer, id): &Which) {
+        self.0.insert((*space, *id, *peer));
+    }
+
+    pub(super) fn remove(&mut self, (space, peer, id): &Which) {
+        self.0.remove(&(*space, *id, *peer));
+    }
+
+    pub(super) fn of(&self, space: SpaceId, id: RecordId) -> BTreeSet<PeerId> {
+        let (least, most) = every_peer();
+        let entries = self.0.range((space, id, least)..=(space, id, most));
+        entries.map(|(_, _, peer)| *peer).collect()
     }
 }
 
