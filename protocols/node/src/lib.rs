@@ -36,6 +36,7 @@ mod origin;
 mod output;
 mod parity;
 mod peer;
+mod plan;
 mod random;
 mod recent;
 mod responder;

@@ -9,12 +9,13 @@ use ocm_sync::{Comparison, Parity, Statement, Terms, compare};
 use serde::{Deserialize, Serialize};
 use serde_bytes::ByteArray;
 
-use crate::anti_entropy::{EFFECTIVE_KINDS, patience};
+use crate::anti_entropy::EFFECTIVE_KINDS;
 use crate::layout::{self, SpaceNumber};
 use crate::limits;
 use crate::node::Node;
 use crate::output::{Event, Output};
 use crate::peer::Run;
+use crate::plan::patience;
 use crate::random;
 use crate::snapshot::{AuditState, Missing, ParityState};
 use crate::storage::{ReadError, Reader};
