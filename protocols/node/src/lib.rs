@@ -43,6 +43,7 @@ mod responder;
 mod seen;
 mod session;
 pub mod sets;
+mod sharing;
 mod signing;
 mod snapshot;
 mod space;
