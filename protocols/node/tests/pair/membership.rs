@@ -1,7 +1,7 @@
 //! Who is served, and how a right is shown.
 
 use ocm_node::{Command, Input};
-use ocm_record::{SignedRecord, SigningKey};
+use ocm_record::{SignedRecord, SigningKey, SpaceId};
 use ocm_space::Access;
 use ocm_sync::{Request, Response, space_tag};
 use serde_bytes::ByteBuf;
@@ -26,8 +26,9 @@ fn who_shared_an_empty_space_learns_nothing_once_it_is_filled() {
     assert!(!member.shares(&stranger, space));
 }
 
-#[test]
-fn a_right_is_presented_once_it_is_durable_however_slow_the_disk() {
+/// An owner, a member that has the records up to its grant, and a newcomer that has none: its grant
+/// is with the owner alone.
+fn members() -> (Rig, Rig, Rig, SpaceId) {
     let (mut owner, mut old, mut new) = (Rig::new(1), Rig::new(2), Rig::new(3));
     let space = owner.create(Access::Members);
     owner.grant(space, old.did);
@@ -35,6 +36,12 @@ fn a_right_is_presented_once_it_is_durable_however_slow_the_disk() {
     old.command(Command::Import { records: owner.export(space) });
     owner.grant(space, new.did);
     new.command(Command::Join { space });
+    (owner, old, new, space)
+}
+
+#[test]
+fn a_right_is_presented_once_it_is_durable_however_slow_the_disk() {
+    let (owner, mut old, mut new, space) = members();
     let mut now = NOW;
     connect(&mut old, &mut new, now);
     talk(&mut old, &mut new, &mut now, 2000);
@@ -54,13 +61,7 @@ fn a_right_is_presented_once_it_is_durable_however_slow_the_disk() {
 
 #[test]
 fn a_proof_that_was_lost_or_came_too_soon_is_presented_again() {
-    let (mut owner, mut old, mut new) = (Rig::new(1), Rig::new(2), Rig::new(3));
-    let space = owner.create(Access::Members);
-    owner.grant(space, old.did);
-    old.command(Command::Join { space });
-    old.command(Command::Import { records: owner.export(space) });
-    owner.grant(space, new.did);
-    new.command(Command::Join { space });
+    let (owner, mut old, mut new, space) = members();
     new.command(Command::Import { records: owner.export(space) });
     let mut now = NOW;
     connect(&mut old, &mut new, now);

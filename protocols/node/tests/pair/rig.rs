@@ -160,6 +160,16 @@ pub(crate) fn connect(a: &mut Rig, b: &mut Rig, now: u64) {
     b.give(now, Input::Connected(first));
 }
 
+/// Two that have just connected, a space, and when that is: the first owns the space, which is open;
+/// the second has joined it and holds nothing of it yet.
+pub(crate) fn connected() -> (Rig, Rig, SpaceId, u64) {
+    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
+    let space = a.create(Access::Open);
+    b.command(Command::Join { space });
+    connect(&mut a, &mut b, NOW);
+    (a, b, space, NOW)
+}
+
 /// Carries what the two say to each other, one tick every 50 ms.
 pub(crate) fn talk(a: &mut Rig, b: &mut Rig, now: &mut u64, millis: u64) {
     let end = *now + millis;

@@ -8,7 +8,7 @@ use ocm_record::{to_canonical, verify_batch};
 use ocm_space::Access;
 use ocm_sync::Request;
 
-use crate::rig::{NOW, Rig, connect, talk};
+use crate::rig::{NOW, Rig, connect, connected, talk};
 
 #[test]
 fn a_peer_that_answers_nothing_loses_the_connection_after_the_third_request() {
@@ -49,11 +49,7 @@ fn a_peer_that_answers_nothing_loses_the_connection_after_the_third_request() {
 
 #[test]
 fn a_verdict_of_an_earlier_session_is_none_to_the_next() {
-    let (mut full, mut empty) = (Rig::new(1), Rig::new(2));
-    let space = full.create(Access::Open);
-    empty.command(Command::Join { space });
-    let mut now = NOW;
-    connect(&mut full, &mut empty, now);
+    let (mut full, mut empty, space, mut now) = connected();
     empty.verifies = false;
     talk(&mut full, &mut empty, &mut now, 2000);
     assert!(!empty.jobs.is_empty(), "a page is being verified");
@@ -108,11 +104,7 @@ fn strip(record: &[u8]) -> Vec<u8> {
 
 #[test]
 fn both_sides_learn_that_they_are_equal_when_one_caught_up_meanwhile() {
-    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
-    let space = a.create(Access::Open);
-    b.command(Command::Join { space });
-    let mut now = NOW;
-    connect(&mut a, &mut b, now);
+    let (mut a, mut b, space, mut now) = connected();
     talk(&mut a, &mut b, &mut now, 5000);
     let equal = |rig: &Rig| {
         let snapshot = rig.node.snapshot();
@@ -144,11 +136,7 @@ fn both_sides_learn_that_they_are_equal_when_one_caught_up_meanwhile() {
 
 #[test]
 fn a_session_that_lasts_too_long_makes_room_for_another() {
-    let (mut full, mut empty) = (Rig::new(1), Rig::new(2));
-    let space = full.create(Access::Open);
-    empty.command(Command::Join { space });
-    let mut now = NOW;
-    connect(&mut full, &mut empty, now);
+    let (mut full, mut empty, space, mut now) = connected();
     // The peer answers, and what it sends is verified for ever.
     empty.verifies = false;
     talk(&mut full, &mut empty, &mut now, 2000);
@@ -167,11 +155,7 @@ fn a_session_that_lasts_too_long_makes_room_for_another() {
 
 #[test]
 fn a_clock_that_is_set_back_delays_nothing() {
-    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
-    let space = a.create(Access::Open);
-    b.command(Command::Join { space });
-    let mut now = NOW;
-    connect(&mut a, &mut b, now);
+    let (mut a, mut b, _, mut now) = connected();
     talk(&mut a, &mut b, &mut now, 5000);
     a.sent.clear();
     let before = now - 24 * 60 * 60 * 1000;

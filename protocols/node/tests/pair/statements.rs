@@ -3,18 +3,13 @@
 use ipld_core::ipld;
 use ocm_node::{Command, Input, layout};
 use ocm_record::Did;
-use ocm_space::Access;
 use ocm_sync::Comparison;
 
-use crate::rig::{NOW, Rig, connect, talk};
+use crate::rig::{Rig, connected, talk};
 
 #[test]
 fn what_was_stated_outlasts_the_peer_and_the_process() {
-    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
-    let space = a.create(Access::Open);
-    b.command(Command::Join { space });
-    let mut now = NOW;
-    connect(&mut a, &mut b, now);
+    let (mut a, mut b, space, mut now) = connected();
     talk(&mut a, &mut b, &mut now, 20_000);
     let kept = |rig: &Rig| rig.node.snapshot().parity(space, b.peer).cloned();
     let before = kept(&a).unwrap();
@@ -51,11 +46,7 @@ fn what_was_stated_outlasts_the_peer_and_the_process() {
 /// there when a session began is settled all the same when it ends.
 #[test]
 fn a_difference_is_no_older_than_the_last_session_that_settled_all_before_it() {
-    let (mut a, mut b) = (Rig::new(1), Rig::new(2));
-    let space = a.create(Access::Open);
-    b.command(Command::Join { space });
-    let mut now = NOW;
-    connect(&mut a, &mut b, now);
+    let (mut a, mut b, space, mut now) = connected();
     talk(&mut a, &mut b, &mut now, 5000);
     let begun = now;
     let age = |rig: &Rig, now| {
