@@ -58,3 +58,5 @@ mod resume;
 mod sharing;
 #[path = "federation/variables.rs"]
 mod variables;
+#[path = "federation/writers.rs"]
+mod writers;

@@ -18,6 +18,8 @@ use ocm_space::{Access, Grant, Policy, Role};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::process::Client;
+
 /// How long anything may take before a test gives up.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -125,6 +127,11 @@ impl TestNode {
 
     pub(crate) fn handle(&self) -> &Handle {
         self.running.handle()
+    }
+
+    /// A client of its API.
+    pub(crate) fn client(&self) -> Client {
+        Client::new(format!("http://{}", self.running.api), self.place.path())
     }
 
     pub(crate) fn did(&self) -> Did {

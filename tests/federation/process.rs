@@ -16,7 +16,7 @@ pub(crate) struct Process {
     stderr: Option<BufReader<std::process::ChildStderr>>,
 }
 
-/// A client of one process.
+/// A client of one node.
 #[derive(Clone)]
 pub(crate) struct Client {
     agent: ureq::Agent,
@@ -87,11 +87,7 @@ impl Process {
                 eprintln!("{line}");
             }
         });
-        let token = std::fs::read_to_string(dir.join("api.token")).unwrap().trim().to_owned();
-        let config = ureq::Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_global(Some(PATIENCE));
-        (Client { agent: config.build().new_agent(), api, token }, said)
+        (Client::new(api, dir), said)
     }
 
     /// SIGKILL: nothing of it runs any more afterwards.
@@ -122,6 +118,15 @@ impl Drop for Process {
 }
 
 impl Client {
+    /// A client of the node that serves at `api` and lives in `dir`.
+    pub(crate) fn new(api: String, dir: &Path) -> Self {
+        let token = std::fs::read_to_string(dir.join("api.token")).unwrap().trim().to_owned();
+        let config = ureq::Agent::config_builder()
+            .http_status_as_error(false)
+            .timeout_global(Some(PATIENCE));
+        Self { agent: config.build().new_agent(), api, token }
+    }
+
     /// Asks; `None` when no whole answer came.
     pub(crate) fn ask(
         &self,
