@@ -18,6 +18,7 @@ mod moment;
 mod parity;
 mod peers;
 mod problem;
+mod quarantined;
 mod records;
 mod spaces;
 mod status;
@@ -195,7 +196,7 @@ impl Api {
             .route("/memories/{id}/conflicts", get(memories::conflicts).post(memories::take))
             .route("/records/{id}", get(records::show))
             .route("/refused", get(records::refused))
-            .route("/quarantined", get(parity::quarantined))
+            .route("/quarantined", get(quarantined::list))
             .route("/sync", get(parity::list).post(parity::sync))
             .route("/events", get(events::listen))
             .route("/stop", post(status::stop));
