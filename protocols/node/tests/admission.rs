@@ -6,18 +6,22 @@
 mod audits;
 #[path = "admission/closed.rs"]
 mod closed;
-#[path = "admission/fixture.rs"]
-mod fixture;
 #[path = "admission/gossip.rs"]
 mod gossip;
 #[path = "admission/hold.rs"]
 mod hold;
+#[path = "admission/host.rs"]
+mod host;
 #[path = "admission/order.rs"]
 mod order;
+#[path = "admission/peer.rs"]
+mod peer;
 #[path = "admission/promises.rs"]
 mod promises;
 #[path = "admission/rules.rs"]
 mod rules;
+#[path = "admission/scribe.rs"]
+mod scribe;
 #[path = "admission/strikes.rs"]
 mod strikes;
 #[path = "admission/stuck.rs"]

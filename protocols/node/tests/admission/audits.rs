@@ -4,7 +4,9 @@ use ocm_node::{Input, Output, ParityState, RequestId, limits};
 use ocm_record::{RecordId, VerifiedRecord};
 use ocm_sync::{Parity, Request, Response, commitment, proof};
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 /// A host, and a peer that has stated the same as it.
 struct Scene {

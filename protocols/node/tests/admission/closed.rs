@@ -6,7 +6,9 @@ use ocm_space::Role;
 use ocm_sync::{Parity, Request, Response, SetDigest};
 use serde_bytes::ByteBuf;
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 const STRANGER: u8 = 9;
 

@@ -6,7 +6,9 @@ use ocm_record::{Kind, RecordId, VerifiedRecord, to_canonical};
 use ocm_space::Role;
 use ocm_sync::Request;
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 /// What is asked of a peer after a message.
 fn fetched(out: &[ocm_node::Output], peer: &Peer) -> Vec<RecordId> {

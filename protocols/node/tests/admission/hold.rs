@@ -4,7 +4,9 @@ use ocm_node::{Hold, Verdict, limits};
 use ocm_record::{Kind, RecordId, VerifiedRecord};
 use ocm_space::Role;
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 /// `count` changes that build on `start`.
 fn orphans(scribe: &mut Scribe, start: &VerifiedRecord, count: usize) -> Vec<VerifiedRecord> {

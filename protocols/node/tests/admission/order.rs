@@ -6,7 +6,8 @@ use ocm_record::{Kind, RecordId, SignedRecord, VerifiedRecord};
 use ocm_space::{Grant, Role};
 use proptest::prelude::*;
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::scribe::*;
 
 /// One more record of a history. The numbers choose among what was written before.
 #[derive(Debug, Clone, Copy)]

@@ -12,7 +12,9 @@ use ocm_record::{MemoryId, RecordId, Set, SpaceId, Time, sign_batch, verify_batc
 use ocm_space::Role;
 use ocm_sync::{PushVerdict, Request, Response};
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 /// Takes the commits out of what a node does. They are on their way, and nothing of them is on the
 /// disk.

@@ -5,7 +5,9 @@ use ocm_node::{Command, CommandError, Hold, Refuse, Reject, Reply, Verdict, view
 use ocm_record::{Header, Kind, Malformed, RecordId, Time, VerifiedRecord, VerifyError};
 use ocm_space::{Genesis, Refusal, Role};
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 const OTHER_MEMORY: Verdict = Verdict::Refuse(Refuse::OtherMemory);
 const NOT_PERMITTED: Verdict = Verdict::Refuse(Refuse::Authority(Refusal::NotPermitted));

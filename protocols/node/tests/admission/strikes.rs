@@ -5,7 +5,9 @@ use ocm_node::{Input, Output, limits};
 use ocm_record::SigningKey;
 use ocm_sync::{Parity, PushVerdict, Refusal, Request, Response, SetDigest};
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 /// Sends bytes as a request: the answer, and whether the connection is ended.
 fn send(host: &mut Host, peer: &Peer, bytes: Vec<u8>) -> (Response, bool) {

@@ -10,7 +10,9 @@ use ocm_sync::{
     Parity, PushVerdict, RangePage, Request, Response, SetDigest, SetHash, SumTree, respond,
 };
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 const MINUTE: u64 = 60_000;
 

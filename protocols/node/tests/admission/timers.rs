@@ -4,7 +4,9 @@ use ocm_node::{Command, GossipVerdict, Input, Output, limits};
 use ocm_record::SpaceId;
 use ocm_sync::{Parity, Request, Response};
 
-use crate::fixture::*;
+use crate::host::*;
+use crate::peer::*;
+use crate::scribe::*;
 
 /// When the host asked a peer to compare, in milliseconds after it began.
 fn probes(
