@@ -6,6 +6,7 @@ mod find;
 mod foreign;
 mod lists;
 
+use ocm_record::{Kind, RecordId, SignedRecord};
 use serde_json::json;
 
 use super::harness::Harness;
@@ -17,4 +18,11 @@ async fn list(views: &Views, filter: Filter) -> Vec<Item> {
 
 fn titles(items: &[Item]) -> Vec<&str> {
     items.iter().map(|item| item.row.summary.title.as_deref().unwrap_or("-")).collect()
+}
+
+/// The grant that a node holds.
+fn grant(node: &Harness) -> RecordId {
+    let records = node.shelf.records();
+    let mut records = records.iter().map(|bytes| SignedRecord::decode(bytes).unwrap());
+    records.find(|record| record.kind() == Kind::GRANT).unwrap().id()
 }

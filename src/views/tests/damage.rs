@@ -3,7 +3,6 @@
 use std::sync::atomic::Ordering;
 
 use ocm_node::layout;
-use ocm_record::Kind;
 
 use super::*;
 
@@ -58,12 +57,9 @@ async fn damage_is_named_and_never_vanishes() {
     restore();
 
     // The grant that one of the authors writes by.
-    let grant = here.shelf.records().into_iter().find_map(|bytes| {
-        let record = ocm_record::SignedRecord::decode(&bytes).unwrap();
-        (record.kind() == Kind::GRANT).then(|| record.id())
-    });
-    here.shelf.damage(&grant.unwrap(), |bytes| bytes[60] ^= 1);
-    assert!(cause().await.contains(&grant.unwrap().to_string()), "{}", cause().await);
+    let grant = grant(&here);
+    here.shelf.damage(&grant, |bytes| bytes[60] ^= 1);
+    assert!(cause().await.contains(&grant.to_string()), "{}", cause().await);
     assert_eq!(here.views.read(other).await.unwrap().cause, None, "its author needs no grant");
     restore();
     assert_eq!(cause().await, "");

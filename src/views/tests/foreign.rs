@@ -1,9 +1,47 @@
 //! Imported records that no edit made here would write: of unknown kinds, beside each other without
 //! end, far ahead.
 
-use ocm_record::{Kind, MemoryId, RecordId, Time};
+use ipld_core::ipld::Ipld;
+use ocm_node::{Command, Reply, Verdict};
+use ocm_record::{
+    Body, Boot, Draft, Kind, MemoryId, RecordId, SALT_LEN, SignedRecord, SigningKey, SpaceId, Time,
+};
+use serde_json::Value;
 
 use super::*;
+use crate::views::harness::now;
+
+/// A change that begins a memory, or builds on what began one.
+fn change(space: SpaceId, memory: Option<MemoryId>, time: Time) -> Draft {
+    Draft {
+        space,
+        kind: Kind::CHANGE,
+        memory,
+        author: None,
+        boot: Boot::from_bytes([7; 16]),
+        seq: 1,
+        prev: None,
+        deps: memory.iter().map(|memory| memory.0).collect(),
+        auth: Vec::new(),
+        time,
+    }
+}
+
+fn edits(content: &Value) -> Ipld {
+    ocm_memory::encode_edits(&ocm_memory::create_edits(content).unwrap())
+}
+
+/// Signs a record by the key of a seed.
+fn sign(draft: Draft, seed: u8, content: Ipld) -> Vec<u8> {
+    let body = Body { salt: [0; SALT_LEN], lineage: Vec::new(), content };
+    draft.sign(&SigningKey::from_seed(&[seed; 32]), body.encode()).unwrap().encode()
+}
+
+/// Imports records that must be admitted.
+async fn accept(node: &Harness, records: &[Vec<u8>]) {
+    let reply = node.command(Command::Import { records: records.to_vec() }).await;
+    assert_eq!(reply, Reply::Imported(vec![Verdict::Accept; records.len()]));
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn records_of_unknown_kinds_change_nothing() {
@@ -12,28 +50,12 @@ async fn records_of_unknown_kinds_change_nothing() {
     let place = node.views.create(space, json!({"title": "x"})).await.unwrap();
     let nowhere = MemoryId(RecordId::from_parts(Time::from_millis(7), [3; 32]));
     let strange = [place.memory, nowhere].map(|memory| {
-        let draft = ocm_record::Draft {
-            space,
-            kind: Kind(64),
-            memory: Some(memory),
-            author: None,
-            boot: ocm_record::Boot::from_bytes([memory.0.as_bytes()[39]; 16]),
-            seq: 1,
-            prev: None,
-            deps: Vec::new(),
-            auth: Vec::new(),
-            time: Time::from_millis(super::harness::now() + 1000),
-        };
-        let body = ocm_record::Body {
-            salt: [0; ocm_record::SALT_LEN],
-            lineage: Vec::new(),
-            content: ipld_core::ipld::Ipld::Null,
-        };
-        let key = ocm_record::SigningKey::from_seed(&[1; 32]);
-        draft.sign(&key, body.encode()).unwrap().encode()
+        let boot = Boot::from_bytes([memory.0.as_bytes()[39]; 16]);
+        let draft = change(space, Some(memory), Time::from_millis(now() + 1000));
+        let draft = Draft { kind: Kind(64), boot, deps: Vec::new(), ..draft };
+        sign(draft, 1, Ipld::Null)
     });
-    let imported = node.command(ocm_node::Command::Import { records: strange.to_vec() }).await;
-    assert_eq!(imported, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept; 2]));
+    accept(&node, &strange).await;
     assert_eq!(titles(&list(&node.views, Filter::default()).await), ["x"]);
     assert_eq!((node.shelf.count(b'd'), node.shelf.count(b'v')), (0, 1));
     let reading = node.views.read(place).await.unwrap();
@@ -51,37 +73,17 @@ async fn a_memory_of_concurrent_changes_without_end_is_shown_as_too_large() {
     let space = node.space("one").await;
     let place = node.views.create(space, json!({"title": "x"})).await.unwrap();
     let other = node.views.create(space, json!({"title": "y"})).await.unwrap();
-    let key = ocm_record::SigningKey::from_seed(&[1; 32]);
-    let long = json!({"text": "a".repeat(59_000)});
-    let edits = ocm_memory::create_edits(&long).unwrap();
-    let body = ocm_record::Body {
-        salt: [0; ocm_record::SALT_LEN],
-        lineage: Vec::new(),
-        content: ocm_memory::encode_edits(&edits),
-    };
+    let long = edits(&json!({"text": "a".repeat(59_000)}));
     let record = |n: u64| {
         let mut boot = [7; 16];
         boot[..8].copy_from_slice(&n.to_be_bytes());
-        let draft = ocm_record::Draft {
-            space,
-            kind: Kind::CHANGE,
-            memory: Some(place.memory),
-            author: None,
-            boot: ocm_record::Boot::from_bytes(boot),
-            seq: 1,
-            prev: None,
-            deps: vec![place.memory.0],
-            auth: Vec::new(),
-            time: Time::from_millis(super::harness::now() + 1000),
-        };
-        draft.sign(&key, body.encode()).unwrap().encode()
+        let draft = change(space, Some(place.memory), Time::from_millis(now() + 1000));
+        sign(Draft { boot: Boot::from_bytes(boot), ..draft }, 1, long.clone())
     };
     let enough = ocm_memory::limits::BYTES as u64 / 59_000 + 1;
     for first in (0..enough).step_by(100) {
-        let records = (first..enough.min(first + 100)).map(record).collect();
-        let reply = node.command(ocm_node::Command::Import { records }).await;
-        let ocm_node::Reply::Imported(verdicts) = reply else { panic!("{reply:?}") };
-        assert!(verdicts.iter().all(|v| *v == ocm_node::Verdict::Accept), "{verdicts:?}");
+        let records: Vec<_> = (first..enough.min(first + 100)).map(record).collect();
+        accept(&node, &records).await;
     }
     let reading = node.views.read(place).await.unwrap();
     assert_eq!(reading.content, None);
@@ -91,46 +93,12 @@ async fn a_memory_of_concurrent_changes_without_end_is_shown_as_too_large() {
     assert_eq!(node.views.read(other).await.unwrap().content, Some(json!({"title": "y"})));
 }
 
-/// A record by another node, this far ahead, that gives a memory of theirs and ours a text.
+/// A record by another node, this far ahead, that adds to a memory of ours.
 async fn write_ahead(here: &Harness, there: &Harness, place: MemoryPlace, ahead_ms: u64) {
     here.admit(place.space, there).await;
-    let grant = here.shelf.records().into_iter().find_map(|bytes| {
-        let record = ocm_record::SignedRecord::decode(&bytes).unwrap();
-        (record.kind() == Kind::GRANT).then(|| record.id())
-    });
-    let time = Time::from_millis(super::harness::now() + ahead_ms);
-    let auth = grant.into_iter().collect();
-    write_foreign(here, place, 2, auth, time, &json!({"other": "ahead"})).await;
-}
-
-/// A change of a memory by the key of a seed, at any time, built on what begins the memory.
-async fn write_foreign(
-    here: &Harness,
-    place: MemoryPlace,
-    seed: u8,
-    auth: Vec<RecordId>,
-    time: Time,
-    content: &serde_json::Value,
-) {
-    let edits = ocm_memory::create_edits(content).unwrap();
-    let content = ocm_memory::encode_edits(&edits);
-    let draft = ocm_record::Draft {
-        space: place.space,
-        kind: Kind::CHANGE,
-        memory: Some(place.memory),
-        author: None,
-        boot: ocm_record::Boot::from_bytes([7; 16]),
-        seq: 1,
-        prev: None,
-        deps: vec![place.memory.0],
-        auth,
-        time,
-    };
-    let body = ocm_record::Body { salt: [0; ocm_record::SALT_LEN], lineage: Vec::new(), content };
-    let key = ocm_record::SigningKey::from_seed(&[seed; 32]);
-    let records = vec![draft.sign(&key, body.encode()).unwrap().encode()];
-    let reply = here.command(ocm_node::Command::Import { records }).await;
-    assert_eq!(reply, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept]));
+    let draft = change(place.space, Some(place.memory), Time::from_millis(now() + ahead_ms));
+    let draft = Draft { auth: vec![grant(here)], ..draft };
+    accept(here, &[sign(draft, 2, edits(&json!({"other": "ahead"})))]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,27 +137,10 @@ async fn edits_follow_each_other_however_far_ahead_another_record_is() {
 async fn a_memory_begun_far_ahead_is_edited_all_the_same() {
     let node = Harness::start(1);
     let space = node.space("one").await;
-    let edits = ocm_memory::create_edits(&json!({"title": "x"})).unwrap();
-    let content = ocm_memory::encode_edits(&edits);
-    let draft = ocm_record::Draft {
-        space,
-        kind: Kind::CHANGE,
-        memory: None,
-        author: None,
-        boot: ocm_record::Boot::from_bytes([7; 16]),
-        seq: 1,
-        prev: None,
-        deps: Vec::new(),
-        auth: Vec::new(),
-        time: Time::from_millis(super::harness::now() + 2 * limits::BUILD_ON_AHEAD_MS),
-    };
-    let body = ocm_record::Body { salt: [0; ocm_record::SALT_LEN], lineage: Vec::new(), content };
-    let key = ocm_record::SigningKey::from_seed(&[1; 32]);
-    let record = draft.sign(&key, body.encode()).unwrap();
-    let memory = record.id().to_string();
-    let records = vec![record.encode()];
-    let reply = node.command(ocm_node::Command::Import { records }).await;
-    assert_eq!(reply, ocm_node::Reply::Imported(vec![ocm_node::Verdict::Accept]));
+    let time = Time::from_millis(now() + 2 * limits::BUILD_ON_AHEAD_MS);
+    let record = sign(change(space, None, time), 1, edits(&json!({"title": "x"})));
+    let memory = SignedRecord::decode(&record).unwrap().id().to_string();
+    accept(&node, &[record]).await;
     let place = node.views.resolve_memory(&memory).await.unwrap();
     for title in ["y", "z"] {
         node.views.patch(place, json!({"title": title})).await.unwrap().unwrap();
@@ -205,7 +156,8 @@ async fn a_record_at_the_end_of_time_freezes_no_memory() {
     let space = node.space("one").await;
     let place = node.views.create(space, json!({"title": "x"})).await.unwrap();
     let last = json!({"title": "last"});
-    write_foreign(&node, place, 1, Vec::new(), Time::LAST, &last).await;
+    let draft = change(space, Some(place.memory), Time::LAST);
+    accept(&node, &[sign(draft, 1, edits(&last))]).await;
     for title in ["y", "z"] {
         node.views.patch(place, json!({"title": title})).await.unwrap().unwrap();
     }
