@@ -23,7 +23,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
-use crate::process::{Part, say};
+use crate::process::{Part, own_cpu, say};
 use crate::table::Table;
 use crate::times::Times;
 use crate::transfer::{config, runtime, tell};
@@ -94,8 +94,11 @@ async fn write<F: Future<Output = ()>>(mut write: impl FnMut(u64) -> F) -> Vec<I
     written
 }
 
-fn tell_times(times: &Times) {
-    say(&format!("{} {} {}", times.median(), times.within(0.99), times.within(1.0)));
+/// Says how long records took until all had them, and the microseconds of processor time that each of
+/// so many nodes used for each record since this process had used so many seconds.
+fn tell_times(times: &Times, count: usize, cpu_before: f64) {
+    let cpu = (own_cpu() - cpu_before) * 1e6 / (count as u64 * (WARM + RECORDS)) as f64;
+    say(&format!("{} {} {} {cpu}", times.median(), times.within(0.99), times.within(1.0)));
 }
 
 /// A process with so many nodes.
@@ -136,6 +139,7 @@ pub(crate) fn nodes(dir: &Path, count: usize) {
         }
 
         let arrivals = Arrivals::new(count);
+        let before = own_cpu();
         let (ids, mut numbers) = mpsc::unbounded_channel();
         for node in &nodes {
             let (mut feed, ids) = (node.handle().feed(), ids.clone());
@@ -174,7 +178,7 @@ pub(crate) fn nodes(dir: &Path, count: usize) {
             (*had, *last) = (*had + 1, at.max(*last));
             left -= 1;
         }
-        tell_times(&arrivals.times(&written).await);
+        tell_times(&arrivals.times(&written).await, count, before);
         for node in nodes {
             node.stop().await.unwrap();
         }
@@ -253,17 +257,19 @@ pub(crate) fn bare(count: usize) {
             });
             writers.push(to);
         }
+        let before = own_cpu();
         let written = write(|number| {
             writers[number as usize % count].send(number).unwrap();
             std::future::ready(())
         })
         .await;
-        tell_times(&arrivals.times(&written).await);
+        tell_times(&arrivals.times(&written).await, count, before);
     });
 }
 
-/// Median, p99 and the longest, in milliseconds.
-fn measure(args: &[&str]) -> [f64; 3] {
+/// Median, p99 and the longest, in milliseconds, and microseconds of processor time for each node and
+/// record.
+fn measure(args: &[&str]) -> [f64; 4] {
     let mut part = Part::start(args);
     let line = part.line();
     let mut figures = line.split(' ').map(|figure| figure.parse().unwrap());
@@ -279,13 +285,18 @@ pub(crate) fn rows(table: &mut Table) {
     for count in [20, 50] {
         let dir = TempDir::new().unwrap();
         let text = count.to_string();
-        let [bare_median, bare_late, _] = measure(&["gossip-bare", &text]);
-        let [median, late, most] = measure(&["gossip", dir.path().to_str().unwrap(), &text]);
+        let [bare_median, bare_late, _, bare_cpu] = measure(&["gossip-bare", &text]);
+        let [median, late, most, cpu] = measure(&["gossip", dir.path().to_str().unwrap(), &text]);
         let share = late / bare_late;
         table.row(
             &format!("gossip, {count} nodes in one process, until all have a record"),
-            &format!("p50 {bare_median:.1} ms, p99 {bare_late:.1} ms"),
-            &format!("p50 {median:.1} ms, p99 {late:.1} ms, {share:.1} of it (max {most:.1} ms)"),
+            &format!(
+                "p50 {bare_median:.1} ms, p99 {bare_late:.1} ms ({bare_cpu:.0} µs of processor time \
+                 for each node and record)"
+            ),
+            &format!(
+                "p50 {median:.1} ms, p99 {late:.1} ms, {share:.1} of it (max {most:.1} ms; {cpu:.0} µs)"
+            ),
             "p99 2 times it",
             share <= 2.0,
         );
