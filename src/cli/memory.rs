@@ -2,6 +2,7 @@
 
 mod content;
 mod show;
+pub(super) mod watch;
 
 use clap::builder::NonEmptyStringValueParser;
 use clap::{Args, Subcommand};
@@ -16,7 +17,25 @@ use crate::client::{Client, escaped};
 
 /// The commands on memories.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "a process has one")]
 pub(super) enum Memory {
+    #[command(flatten)]
+    Asked(Asked),
+    /// Follow memories: a line whenever one is written or changed, here or elsewhere
+    #[command(after_help = "\
+Examples:
+  ocm memory watch
+  ocm memory watch v0m3f1q2
+  ocm memory watch --space all --json | jq .content.title
+
+It shows what happens from now on, until the node stops; --json prints the whole memory each time. \
+What was missed meanwhile is in `ocm memory list`.")]
+    Watch(watch::Watch),
+}
+
+/// Those that the node answers once.
+#[derive(Debug, Subcommand)]
+pub(super) enum Asked {
     /// Write a memory
     #[command(
         visible_alias = "new",
@@ -134,32 +153,32 @@ pub(super) struct Filters {
 }
 
 /// `ocm memory …`.
-pub(super) fn run(command: Memory, context: &mut Context<'_, '_>) -> Result<Shown, Failure> {
+pub(super) fn run(command: Asked, context: &mut Context<'_, '_>) -> Result<Shown, Failure> {
     let client = context.client()?;
     Ok(match command {
-        Memory::Add { new, space } => {
+        Asked::Add { new, space } => {
             let space = context.space(space)?;
             let content = new.content(context.io.input)?;
             let body = json!({ "space": space, "content": content });
             let answer = client.post("/v1/memories", Some(&body))?;
             Shown::answer(&answer, format!("added memory {}", field(answer.json(), "id")))
         }
-        Memory::Get { memory } => {
+        Asked::Get { memory } => {
             let answer = client.get(&memory.path(""), &[])?;
             Shown::answer(&answer, show::memory(answer.json()))
         }
-        Memory::List { filters, page } => list(filters, page, &client, context)?,
-        Memory::Count { filters } => count(filters, &client, context)?,
-        Memory::Edit { memory, changes } => {
+        Asked::List { filters, page } => list(filters, page, &client, context)?,
+        Asked::Count { filters } => count(filters, &client, context)?,
+        Asked::Edit { memory, changes } => {
             let patch = Json::Object(changes.patch(context.io.input)?);
             let answer = client.patch(&memory.path(""), &patch)?;
             Shown::answer(&answer, format!("edited memory {}", field(answer.json(), "id")))
         }
-        Memory::History { memory } => {
+        Asked::History { memory } => {
             let answer = client.get(&memory.path("/history"), &[])?;
             Shown::answer(&answer, show::history(answer.items()))
         }
-        Memory::Conflicts { memory, take: None } => {
+        Asked::Conflicts { memory, take: None } => {
             let answer = client.get(&memory.path("/conflicts"), &[])?;
             let shown = Shown::answer(&answer, show::conflicts(answer.items()));
             if answer.items().is_empty() {
@@ -168,7 +187,7 @@ pub(super) fn run(command: Memory, context: &mut Context<'_, '_>) -> Result<Show
                 shown.note("settle on a value with `ocm memory conflicts ID --take RECORD`")
             }
         }
-        Memory::Conflicts { memory, take: Some(record) } => {
+        Asked::Conflicts { memory, take: Some(record) } => {
             let answer =
                 client.post(&memory.path("/conflicts"), Some(&json!({ "take": record })))?;
             let left = answer.json()["conflicts"].as_u64().unwrap_or(0);
@@ -176,7 +195,7 @@ pub(super) fn run(command: Memory, context: &mut Context<'_, '_>) -> Result<Show
             let shown = Shown::answer(&answer, people);
             if left > 0 { shown.note(format!("{left} more to settle")) } else { shown }
         }
-        Memory::Verify { memory } => {
+        Asked::Verify { memory } => {
             let answer = client.get(&memory.path(""), &[])?;
             let (sound, people) = show::verified(answer.json());
             let exit = if sound { Exit::Done } else { Exit::Wrong };

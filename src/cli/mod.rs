@@ -3,6 +3,7 @@
 mod config;
 mod doctor;
 mod exit;
+mod guide;
 mod import;
 mod memory;
 mod output;
@@ -84,6 +85,8 @@ enum Command {
     /// The configuration: what holds, what is wrong, a file to begin with
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    #[command(flatten)]
+    Guide(guide::Guide),
 }
 
 /// The commands that begin with loading the configuration.
@@ -302,6 +305,7 @@ fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exi
             let shown = config::run(command, &global.overrides, environment)?;
             print(&shown, &global, io)
         }
+        Command::Guide(guide) => guide::run(guide, io),
         Command::Devnet(args) => Ok(Exit::As(crate::devnet::run(args, global.json))),
         Command::Configured(command) => {
             let loaded = Config::load(&global.overrides, environment)?;
@@ -327,7 +331,10 @@ fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Resu
         Configured::Health { ready } => status::health(&context, ready)?,
         Configured::Status => status::status(&context)?,
         Configured::Stop => status::stop(&context)?,
-        Configured::Memory(command) => memory::run(command, &mut context)?,
+        Configured::Memory(memory::Memory::Watch(what)) => {
+            return memory::watch::run(what, &mut context);
+        }
+        Configured::Memory(memory::Memory::Asked(command)) => memory::run(command, &mut context)?,
         Configured::Space(command) => space::run(command, &mut context)?,
         Configured::Peers => peer::list(&context)?,
         Configured::Peer(command) => peer::run(command, &context)?,

@@ -240,3 +240,69 @@ fn a_history_tells_who_changed_what() {
         )
     );
 }
+
+fn wrote(record: &str, memory: Option<&str>) -> String {
+    let data = json!({"id": record, "memory": memory, "author": BOB});
+    format!("event: record\nid: 1\ndata: {data}\n\n")
+}
+
+#[test]
+fn watch_shows_each_memory_that_is_written_or_changed() {
+    let feed = [
+        wrote("v1", Some(MEMORY)),
+        wrote("v2", None),
+        "event: peer\nid: 2\ndata: {\"memory\": \"v9\"}\n\n".into(),
+        "event: lagged\nid: 3\ndata: {\"missed\": 7}\n\n".into(),
+        wrote("v3", Some("v9")),
+        wrote("v4", Some(MEMORY)),
+    ]
+    .concat();
+    let mut edited = memory();
+    edited["records"] = 2.into();
+    edited["conflicts"] = 1.into();
+    let path = format!("GET /v1/memories/{MEMORY}");
+    let replies = || {
+        [
+            ("GET /v1/events", Reply::text(200, "text/event-stream", &feed)),
+            (path.as_str(), Reply::json(200, memory())),
+            ("GET /v1/memories/v9", problem("not-found", 404, "it is gone")),
+            (path.as_str(), Reply::json(200, edited.clone())),
+        ]
+    };
+    let server = Server::new(replies());
+    let ran = Person::new().ask(&server, &["memory", "watch", "--space", SPACE]);
+    let lines: Vec<&str> = ran.out.lines().collect();
+    assert_eq!(lines.len(), 2, "{}", ran.out);
+    assert!(lines[0].contains("added by …") && lines[0].contains("Well 7"), "{}", lines[0]);
+    assert!(lines[1].contains("edited by …") && lines[1].contains("conflicts"), "{}", lines[1]);
+    assert!(ran.errors.contains("were missed") && ran.errors.contains("it is gone"));
+    assert_eq!(ran.exit, Exit::Unreachable, "the feed ends with the node");
+    assert_eq!(server.requests()[0].query, format!("space={SPACE}"));
+
+    let server = Server::new(replies());
+    let ran = Person::new().ask(&server, &["memory", "watch", "--space", "all", "--json"]);
+    let lines: Vec<Json> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines, [memory(), edited.clone()]);
+    assert_eq!(server.requests()[0].query, "");
+}
+
+#[test]
+fn watch_of_one_memory_begins_with_it_as_it_is() {
+    let feed = [wrote("v1", Some("v9")), wrote("v2", Some(MEMORY))].concat();
+    let path = format!("GET /v1/memories/{MEMORY}");
+    let server = Server::new([
+        ("GET /v1/events", Reply::text(200, "text/event-stream", &feed)),
+        ("GET /v1/memories/v0m", Reply::json(200, memory())),
+        (path.as_str(), Reply::json(200, memory())),
+    ]);
+    let ran = Person::new().ask(&server, &["memory", "watch", "v0m"]);
+    assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    assert_eq!(server.requests().len(), 3, "the other memory is not read");
+
+    let server = Server::new([
+        ("GET /v1/events", Reply::text(200, "text/event-stream", "")),
+        ("GET /v1/memories/v0m", problem("not-found", 404, "no memory begins with v0m")),
+    ]);
+    let ran = Person::new().ask(&server, &["memory", "watch", "v0m"]);
+    assert_eq!(ran.exit, Exit::NotFound);
+}

@@ -85,3 +85,43 @@ fn flags_that_contradict_or_make_no_sense_are_refused() {
     assert_eq!(ran.exit, Exit::Usage);
     assert!(ran.errors.contains("--api"), "{}", ran.errors);
 }
+
+#[test]
+fn completions_are_printed_for_each_shell() {
+    for (shell, sign) in [("bash", "complete -F _ocm"), ("zsh", "#compdef ocm"), ("fish", "ocm")] {
+        let ran = Person::new().run_with(&["completions", shell], b"");
+        assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Done, ""));
+        assert!(ran.out.contains(sign) && ran.out.contains("memory"), "{shell}: {}", ran.out);
+    }
+    assert_eq!(Person::new().run_with(&["completions", "cmd"], b"").exit, Exit::Usage);
+}
+
+#[test]
+fn there_is_a_manual_page_for_every_command() {
+    fn names(command: &clap::Command, name: &str, into: &mut Vec<String>) {
+        into.push(format!("{name}.1"));
+        for sub in command.get_subcommands() {
+            names(sub, &format!("{name}-{}", sub.get_name()), into);
+        }
+    }
+    let person = Person::new();
+    let ran = person.run_with(&["man"], b"");
+    assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Done, ""));
+    assert!(ran.out.contains(".TH ocm 1") && ran.out.contains("Exit codes"), "{}", ran.out);
+
+    let directory = person.dir.path().join("share/man1");
+    let ran = person.run_with(&["man", directory.to_str().unwrap()], b"");
+    assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Done, ""));
+    let mut expected = Vec::new();
+    names(&Cli::command(), "ocm", &mut expected);
+    expected.sort_unstable();
+    let written = std::fs::read_dir(&directory).unwrap();
+    let mut written: Vec<String> =
+        written.map(|page| page.unwrap().file_name().into_string().unwrap()).collect();
+    written.sort_unstable();
+    assert_eq!(written, expected);
+
+    let ran = person.run_with(&["man", "/proc/nowhere"], b"");
+    assert_eq!(ran.exit, Exit::Failed);
+    assert!(ran.errors.contains("/proc/nowhere"), "{}", ran.errors);
+}
