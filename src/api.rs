@@ -89,15 +89,22 @@ pub struct ApiConfig {
     pub default_space: Option<SpaceId>,
     /// The version of this program.
     pub version: String,
-    /// Memories that one batch begins, at most.
-    pub batch_memories: usize,
-    /// How long a batch may take.
-    pub batch_timeout: Duration,
+    /// What batches may have at the start.
+    pub batch: BatchLimits,
     /// Multiaddrs at which others reach this node, for invitations. Without any, those it
     /// listens on.
     pub addresses: Vec<String>,
     /// When the process started, in milliseconds since the Unix epoch.
     pub started_ms: u64,
+}
+
+/// What a batch may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchLimits {
+    /// Memories that it begins, at most.
+    pub memories: usize,
+    /// How long it may take.
+    pub timeout: Duration,
 }
 
 /// Gives the text of all metrics, in the OpenMetrics format.
@@ -115,6 +122,7 @@ struct Parts {
     requests: Arc<Semaphore>,
     listeners: Arc<Semaphore>,
     batches: Arc<Semaphore>,
+    batch: watch::Sender<BatchLimits>,
     /// Held from when a batch has been received until it has its place in the order of writes.
     batch_turn: Mutex<()>,
     stopping: watch::Sender<bool>,
@@ -159,6 +167,7 @@ impl Api {
         Self(Arc::new(Parts {
             handle,
             views,
+            batch: watch::Sender::new(config.batch),
             config,
             metrics,
             requests: Arc::new(Semaphore::new(limits::REQUESTS)),
@@ -167,6 +176,11 @@ impl Api {
             batch_turn: Mutex::new(()),
             stopping: watch::Sender::new(false),
         }))
+    }
+
+    /// Gives batches that begin from now on other limits.
+    pub fn limit_batches(&self, batch: BatchLimits) {
+        self.0.batch.send_replace(batch);
     }
 
     /// Every route, behind the guard. A request must carry its client's address

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use ocm_discovery::PeerId;
 use ocm_node::storage::{Batch, Reader};
-use ocm_node::{Command, CommandError, Event, Reply, Snapshot};
+use ocm_node::{Command, CommandError, Event, Reply, Settings, Snapshot};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 /// Commands that may wait for the event loop.
@@ -24,10 +24,23 @@ pub enum Job {
     Core(Command, oneshot::Sender<Result<Reply, CommandError>>),
     /// Something of the network.
     Network(NetworkCommand, oneshot::Sender<Result<NetworkReply, NetworkFailure>>),
+    /// Take up what was configured anew; the answer names what could not be, and why.
+    Configure(Tuning, oneshot::Sender<Result<(), String>>),
     /// Rows of views, which no record depends on.
     Rows(Batch, oneshot::Sender<Result<(), String>>),
     /// End the process in good order.
     Stop,
+}
+
+/// What the event loop takes up while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tuning {
+    /// Addresses that are dialled for ever, in place of those that were configured before.
+    pub seed_peers: Vec<String>,
+    /// Connections at one time.
+    pub max_peers: u32,
+    /// The core's part.
+    pub settings: Settings,
 }
 
 /// What is asked of the network.
@@ -230,6 +243,14 @@ impl Handle {
         command: NetworkCommand,
     ) -> Result<Result<NetworkReply, NetworkFailure>, Stopping> {
         self.ask(|reply| Job::Network(command, reply)).await
+    }
+
+    /// Has the event loop take up what was configured anew.
+    ///
+    /// # Errors
+    /// When the process is stopping; the inner result says what was not taken up.
+    pub async fn configure(&self, tuning: Tuning) -> Result<Result<(), String>, Stopping> {
+        self.ask(|reply| Job::Configure(tuning, reply)).await
     }
 
     /// Writes rows of views; done when they are durable.

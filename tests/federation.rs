@@ -54,6 +54,8 @@ mod relay;
 mod restart;
 #[path = "federation/resume.rs"]
 mod resume;
+#[path = "federation/service.rs"]
+mod service;
 #[path = "federation/sharing.rs"]
 mod sharing;
 #[path = "federation/variables.rs"]

@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout_at};
 use super::body::refuse;
 use super::memories::space_for;
 use super::problem::{Problem, Reason};
-use super::{Api, limits};
+use super::{Api, BatchLimits, limits};
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -60,9 +60,9 @@ pub(super) async fn create(
     State(api): State<Api>,
     request: Request,
 ) -> Result<Json<Outcomes>, Problem> {
-    let limit = api.0.config.batch_timeout;
+    let limits = *api.0.batch.borrow();
     let begun = AtomicBool::new(false);
-    match tokio::time::timeout(limit, carry_out(&api, request, &begun)).await {
+    match tokio::time::timeout(limits.timeout, carry_out(&api, request, limits, &begun)).await {
         Ok(outcomes) => outcomes.map(Json),
         Err(_) => {
             let what = if begun.into_inner() {
@@ -75,7 +75,7 @@ pub(super) async fn create(
                 format!(
                     "within {} seconds the batch was not {what}; send smaller ones, or allow more \
                      with api.batch_timeout_seconds",
-                    limit.as_secs()
+                    limits.timeout.as_secs()
                 ),
             ))
         }
@@ -83,15 +83,20 @@ pub(super) async fn create(
 }
 
 /// Sets `begun` before anything is written.
-async fn carry_out(api: &Api, request: Request, begun: &AtomicBool) -> Result<Outcomes, Problem> {
+async fn carry_out(
+    api: &Api,
+    request: Request,
+    limits: BatchLimits,
+    begun: &AtomicBool,
+) -> Result<Outcomes, Problem> {
     // Never closed. What is read meanwhile lies in memory.
     let _place = api.0.batches.acquire().await;
-    let request = receive(request, api.0.config.batch_timeout).await?;
+    let request = receive(request, limits.timeout).await?;
     // Batches are written in the order in which they were received, although several are under way.
     let mut turn = Some(api.0.batch_turn.lock().await);
     let batch = Json::<Batch>::from_request(request, &()).await;
     let Json(Batch { space, items }) = batch.map_err(|rejection| refuse(&rejection))?;
-    let (count, limit) = (items.len(), api.0.config.batch_memories);
+    let (count, limit) = (items.len(), limits.memories);
     if count > limit {
         return Err(Problem::new(
             Reason::TooLarge,

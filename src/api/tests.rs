@@ -42,8 +42,7 @@ impl Server {
             store: dir.path().join("db"),
             default_space,
             version: "0.1.0".into(),
-            batch_memories: 5,
-            batch_timeout: Duration::from_secs(30),
+            batch: BatchLimits { memories: 5, timeout: Duration::from_secs(30) },
             addresses: Vec::new(),
             started_ms: now() - 5000,
         };

@@ -98,7 +98,8 @@ enum Configured {
     /// Run the node
     #[command(
         after_help = "Example:\n  ocm node --seed-peers 192.0.2.7:8080\n\nIt is ready when it \
-                      prints `OCM node is ready`; SIGINT or SIGTERM stops it, a second one at once."
+                      prints `OCM node is ready`; SIGINT or SIGTERM stops it, a second one at once. SIGHUP has it load \
+                      its configuration again."
     )]
     Node {
         /// Start although the store has lost records, and get them again from peers
@@ -309,19 +310,24 @@ fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exi
         Command::Devnet(args) => Ok(Exit::As(crate::devnet::run(args, global.json))),
         Command::Configured(command) => {
             let loaded = Config::load(&global.overrides, environment)?;
-            with_configuration(command, Context { global, loaded, io })
+            with_configuration(command, environment, Context { global, loaded, io })
         }
     }
 }
 
-fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Result<Exit, Failure> {
+fn with_configuration(
+    command: Configured,
+    environment: &Environment,
+    mut context: Context<'_, '_>,
+) -> Result<Exit, Failure> {
     let runs_the_node = matches!(command, Configured::Node { .. });
     if context.global.verbose > 0 && !runs_the_node {
         trace_requests();
     }
     let shown = match command {
         Configured::Node { accept_loss } => {
-            crate::runtime::run(&context.loaded, NodeFlags { accept_loss })?;
+            let load = || Config::load(&context.global.overrides, environment);
+            crate::runtime::run(&context.loaded, NodeFlags { accept_loss }, &load)?;
             return Ok(Exit::Done);
         }
         Configured::Events { space } => return sync::events(space.as_deref(), &mut context),

@@ -106,8 +106,7 @@ settings! {
         /// Peers to dial for ever, with backoff: multiaddrs, with or without /p2p/…, or host:port.
         /// DNS names are resolved again each time.
         seed_peers: Vec<PeerAddress> {
-            env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256),
-        }
+            env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256), reloadable: true, }
         /// Addresses to announce besides those the node finds out itself.
         external_addresses: Vec<Multiaddr> {
             env: "OCM_NETWORK_EXTERNAL_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(16),
@@ -129,8 +128,7 @@ settings! {
         /// for those that this node begins, so that nobody from outside can take them all.
         max_peers: u32 {
             env: "OCM_NETWORK_MAX_PEERS", preset: Preset::Text("128"),
-            limit: Limit::Range(1, 4096), unit: "connections",
-        }
+            limit: Limit::Range(1, 4096), unit: "connections", reloadable: true, }
         /// Peers behind one IP address before all of them lose their standing in gossip; loopback is
         /// exempt.
         max_peers_per_address: u32 {
@@ -142,8 +140,7 @@ settings! {
         /// compared within a second or so.
         sync_interval_seconds: u32 {
             env: "OCM_NETWORK_SYNC_INTERVAL_SECONDS", preset: Preset::Text("30"),
-            limit: Limit::Range(1, 86_400), unit: "seconds",
-        }
+            limit: Limit::Range(1, 86_400), unit: "seconds", reloadable: true, }
     }
 
     /// Who the node is.
@@ -174,14 +171,12 @@ settings! {
         /// wait longer for it.
         batch_memories: u32 {
             env: "OCM_API_BATCH_MEMORIES", preset: Preset::Text("500"),
-            limit: Limit::Range(1, 1000), unit: "memories",
-        }
+            limit: Limit::Range(1, 1000), unit: "memories", reloadable: true, }
         /// How long a batch may take until it is answered; half of that is for its body to come.
         /// What was not answered in time may be written all the same.
         batch_timeout_seconds: u32 {
             env: "OCM_API_BATCH_TIMEOUT_SECONDS", preset: Preset::Text("30"),
-            limit: Limit::Range(1, 60), unit: "seconds",
-        }
+            limit: Limit::Range(1, 60), unit: "seconds", reloadable: true, }
     }
 
     /// Where commands work when they name no space.

@@ -121,7 +121,7 @@ fn facts(key: &Key) -> String {
     }
     facts.push(format!("Flag: --{}.", key.flag()));
     if key.reloadable {
-        facts.push("A running node takes it up.".to_owned());
+        facts.push("A running node takes it up at SIGHUP.".to_owned());
     }
     facts.join(" ")
 }

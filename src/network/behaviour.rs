@@ -10,7 +10,7 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::{StreamProtocol, allow_block_list, identify, mdns, memory_connection_limits, ping};
 
 use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
-use super::config::NetworkConfig;
+use super::config::{NetworkConfig, NetworkLimits};
 use super::{beacon, gossip};
 
 /// How long a request may take, from its first byte to the end of its response.
@@ -41,12 +41,6 @@ impl Behaviour {
         keypair: &Keypair,
     ) -> Result<(Self, Option<String>), String> {
         let limits = &config.limits;
-        let caps = ConnectionLimits::default()
-            .with_max_pending_incoming(Some(limits.pending))
-            .with_max_pending_outgoing(Some(limits.pending))
-            .with_max_established(Some(limits.connections))
-            .with_max_established_incoming(Some(limits.connections - limits.connections / 4))
-            .with_max_established_per_peer(Some(limits.connections_per_peer));
         let (mdns, mdns_failed) = if config.mdns {
             match mdns::tokio::Behaviour::new(mdns::Config::default(), keypair.public().into()) {
                 Ok(behaviour) => (Some(behaviour), None),
@@ -75,7 +69,7 @@ impl Behaviour {
                 .with_max_concurrent_streams(STREAMS_PER_CONNECTION),
         );
         let behaviour = Self {
-            limits: connection_limits::Behaviour::new(caps),
+            limits: connection_limits::Behaviour::new(caps(limits)),
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
             blocked: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
@@ -87,4 +81,18 @@ impl Behaviour {
         };
         Ok((behaviour, mdns_failed))
     }
+
+    /// Takes up other limits of connections; those that stand stay, also past them.
+    pub(crate) fn limit_connections(&mut self, limits: &NetworkLimits) {
+        *self.limits.limits_mut() = caps(limits);
+    }
+}
+
+fn caps(limits: &NetworkLimits) -> ConnectionLimits {
+    ConnectionLimits::default()
+        .with_max_pending_incoming(Some(limits.pending))
+        .with_max_pending_outgoing(Some(limits.pending))
+        .with_max_established(Some(limits.connections))
+        .with_max_established_incoming(Some(limits.connections - limits.connections / 4))
+        .with_max_established_per_peer(Some(limits.connections_per_peer))
 }

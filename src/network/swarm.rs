@@ -113,16 +113,6 @@ impl Network {
             let last = known.last.min(started_ms);
             table.remember(&Remembered { last, ..known.clone() }, started_ms);
         }
-        let (mut bootstrap, mut entries) = (Bootstrap::new(), BTreeMap::new());
-        for text in &config.bootstrap {
-            let address: PeerAddress = text.parse()?;
-            address.check_transport(config.tcp, config.quic)?;
-            let id = bootstrap
-                .add(text.trim(), started_ms)
-                .ok_or(NetworkError::TooManyBootstrap(config.bootstrap.len()))?;
-            let text = text.trim().to_owned();
-            entries.insert(id, Entry { text, address, configured: true, kept: false });
-        }
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut network = Self {
@@ -134,8 +124,8 @@ impl Network {
             tick,
             origin: (Instant::now(), started_ms),
             table,
-            bootstrap,
-            entries,
+            bootstrap: Bootstrap::new(),
+            entries: BTreeMap::new(),
             idle: Vec::new(),
             resolving: FuturesUnordered::new(),
             dials: HashMap::new(),
@@ -150,6 +140,7 @@ impl Network {
             seldom: Instant::now(),
             copy_reported: None,
         };
+        network.set_bootstrap(&network.config.bootstrap.clone())?;
         for text in network.config.kept.clone() {
             if let Err(error) = network.dial(&text) {
                 tracing::warn!(%error, "an address kept from the last run is not dialled");
@@ -299,6 +290,47 @@ impl Network {
         let new = Entry { text, address, configured: false, kept: false };
         self.entries.entry(id).or_insert(new).kept = true;
         Ok(())
+    }
+
+    /// Dials these addresses for ever, as the configured ones, in place of those that were configured
+    /// before. Connections stay until they end, and so does what [`Self::dial`] added.
+    ///
+    /// # Errors
+    /// [`NetworkError`] names the first that is no address, or says that there are too many; what is
+    /// configured is as it was, but for those of the new ones that are dialled already.
+    pub fn set_bootstrap(&mut self, addresses: &[String]) -> Result<(), NetworkError> {
+        let parse = |text: &String| -> Result<(String, PeerAddress), AddressError> {
+            let address: PeerAddress = text.parse()?;
+            address.check_transport(self.config.tcp, self.config.quic)?;
+            Ok((text.trim().to_owned(), address))
+        };
+        let parsed: Vec<_> = addresses.iter().map(parse).collect::<Result<_, _>>()?;
+        let old: Vec<_> = self.entries.iter().filter(|(_, entry)| entry.configured).collect();
+        let gone = |entry: &Entry| parsed.iter().all(|(text, _)| *text != entry.text);
+        let gone: Vec<_> =
+            old.into_iter().filter(|(_, entry)| gone(entry)).map(|(id, _)| *id).collect();
+        let now = self.now_ms();
+        for (text, address) in parsed {
+            let id = self.bootstrap.add(&text, now);
+            let id = id.ok_or(NetworkError::TooManyBootstrap(addresses.len()))?;
+            let new = Entry { text, address, configured: true, kept: false };
+            self.entries.entry(id).or_insert(new).configured = true;
+        }
+        for id in gone {
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.configured = false;
+            if !entry.kept {
+                self.entries.remove(&id);
+                self.bootstrap.remove(id);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets so many connections stand at one time; those that stand stay, also past that.
+    pub fn set_connections(&mut self, connections: u32) {
+        self.config.limits.connections = connections;
+        self.swarm.behaviour_mut().limit_connections(&self.config.limits);
     }
 
     /// No longer dials an address that [`Self::dial`] added, nor any peer at the places it stands

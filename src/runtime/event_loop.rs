@@ -379,6 +379,7 @@ impl EventLoop {
                     }
                 }
                 Job::Network(command, reply) => self.network_command(command, reply),
+                Job::Configure(tuning, done) => self.configure(&tuning, done),
                 Job::Rows(rows, done) => self.submit(Submitted::Rows(done), rows)?,
                 // What was asked for after it is not begun.
                 Job::Stop => return Ok(ControlFlow::Break(())),

@@ -16,12 +16,17 @@
 //! Stopping: the API stops taking requests, the loop ends, the store commits what was submitted,
 //! saves its frontier and gives up the lock. A second signal exits at once; nothing acknowledged
 //! is lost by that.
+//!
+//! SIGHUP has the configuration loaded again; what can change while a node runs is taken up, and the
+//! log names what has to wait for the next start.
 
 mod changes;
 mod event_loop;
 mod networking;
 mod offline;
 mod peers;
+mod reload;
+mod service;
 mod start;
 mod status;
 mod stop;

@@ -7,7 +7,7 @@ use ocm_sync::Request;
 use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
-use crate::handle::{NetworkCommand, NetworkFailure, NetworkReply};
+use crate::handle::{NetworkCommand, NetworkFailure, NetworkReply, Tuning};
 use crate::network::{ForgetError, NetworkEvent, REQUEST_TIMEOUT, RequestId};
 
 type Answer = oneshot::Sender<Result<NetworkReply, NetworkFailure>>;
@@ -73,6 +73,19 @@ impl EventLoop {
         // Whoever hears the answer is to see its effect; they may have gone, it is done all the same.
         self.show(true);
         let _ = answer.send(result);
+    }
+
+    /// Takes up what was configured anew.
+    pub(super) fn configure(&mut self, tuning: &Tuning, done: oneshot::Sender<Result<(), String>>) {
+        self.node.set_settings(tuning.settings);
+        let mut result = Ok(());
+        if let Some(network) = &mut self.network {
+            network.set_connections(tuning.max_peers);
+            result = network.set_bootstrap(&tuning.seed_peers).map_err(|error| error.to_string());
+        }
+        self.show(true);
+        // Whoever asked may have gone; it is done all the same.
+        let _ = done.send(result);
     }
 
     /// Answers once it is written down which addresses are dialled.

@@ -15,10 +15,12 @@ use tokio::task::JoinHandle;
 
 use super::event_loop::{Ends, EventLoop, LoopError, now_ms};
 use super::peers::{KeptPeers, PeersFile};
+use super::reload::Reload;
+use super::service::{self, Watchdog};
 use super::stop;
-use crate::api::{Api, ApiConfig, ServeError, Token};
-use crate::config::{Backend, Config, Loaded};
-use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status};
+use crate::api::{Api, ApiConfig, BatchLimits, ServeError, Token};
+use crate::config::{Backend, Config, ConfigError, Loaded};
+use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
 use crate::network::{BeaconConfig, Network, NetworkConfig};
 use crate::store::{
@@ -36,15 +38,19 @@ pub struct NodeFlags {
     pub accept_loss: bool,
 }
 
-/// Runs a node until it is told to stop.
+/// Runs a node until it is told to stop. At each SIGHUP it loads the configuration again.
 ///
 /// # Errors
 /// When it cannot start, or had to end: the message says why and what to do. A process that ends
 /// with an error recovers by its next start.
-pub fn run(loaded: &Loaded, flags: NodeFlags) -> anyhow::Result<()> {
+pub fn run(
+    loaded: &Loaded,
+    flags: NodeFlags,
+    load: &dyn Fn() -> Result<Loaded, ConfigError>,
+) -> anyhow::Result<()> {
     let mut config = loaded.config.clone();
     let rust_log = std::env::var("RUST_LOG").ok();
-    let _logging = logging::init(config.logging.level, config.logging.format, rust_log.as_deref())?;
+    let logging = logging::init(config.logging.level, config.logging.format, rust_log.as_deref())?;
     if let Err(IdentityError::Absent(_)) = identity::load(&config) {
         let made = super::init(loaded)?;
         config.space.default = config.space.default.or(made.personal_space);
@@ -54,7 +60,7 @@ pub fn run(loaded: &Loaded, flags: NodeFlags) -> anyhow::Result<()> {
         .thread_name("ocm")
         .build()
         .context("cannot start the runtime")?;
-    let result = runtime.block_on(serve(&config, flags));
+    let result = runtime.block_on(serve(config, flags, Reload { logging, load }));
     runtime.shutdown_timeout(Duration::from_secs(5));
     result
 }
@@ -93,6 +99,7 @@ pub struct Running {
     pub api: SocketAddr,
     handle: Handle,
     views: Views,
+    serves: Api,
     store: Arc<Store>,
     stop: oneshot::Sender<()>,
     stop_api: oneshot::Sender<()>,
@@ -148,6 +155,7 @@ impl Running {
         );
 
         let (stop_api, api_stopped) = oneshot::channel::<()>();
+        let serves = api.clone();
         let serving = tokio::spawn(crate::api::serve(listener, api, async move {
             // Sent, or dropped: both mean stop.
             let _ = api_stopped.await;
@@ -168,6 +176,7 @@ impl Running {
             api: api_address,
             handle,
             views,
+            serves,
             store,
             stop,
             stop_api,
@@ -187,6 +196,21 @@ impl Running {
     #[must_use]
     pub fn views(&self) -> &Views {
         &self.views
+    }
+
+    /// Takes up what of a configuration can change while a node runs: its [`crate::config::Key`]s that
+    /// are `reloadable`, but for the level of the log, which is the process's.
+    ///
+    /// # Errors
+    /// When the node is stopping; the inner result says what was not taken up.
+    pub async fn configure(&self, config: &Config) -> Result<Result<(), String>, Stopping> {
+        self.serves.limit_batches(batch_limits(config));
+        let tuning = Tuning {
+            seed_peers: seed_peers(config),
+            max_peers: config.network.max_peers,
+            settings: core_settings(config),
+        };
+        self.handle.configure(tuning).await
     }
 
     /// Completes when the node has ended by itself: told to by its API, or by a fault.
@@ -221,22 +245,32 @@ impl Running {
     }
 }
 
-async fn serve(config: &Config, flags: NodeFlags) -> anyhow::Result<()> {
-    let mut running = Running::start(config, flags).await?;
+async fn serve(mut config: Config, flags: NodeFlags, reload: Reload<'_>) -> anyhow::Result<()> {
+    let mut running = Running::start(&config, flags).await?;
     if config.network.enable_network_calls {
         let mut status = running.handle.watch();
         let listens = status.wait_for(|status| !status.network.listen.is_empty());
         // The addresses are only shown; a listener that fails says so in the log.
         let _ = tokio::time::timeout(Duration::from_secs(5), listens).await;
     }
-    ready(config, &running);
-    // Without a service manager there is nobody to notify.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        () = stop::signalled() => {}
-        () = running.ended() => {}
+    ready(&config, &running);
+    service::ready();
+    let mut watchdog = Watchdog::new(running.handle.watch());
+    let mut stopped = std::pin::pin!(stop::signalled());
+    let mut hangups = stop::hangups();
+    loop {
+        tokio::select! {
+            () = &mut stopped => break,
+            () = running.ended() => break,
+            () = hangups.next() => {
+                service::reloading();
+                reload.take_up(&mut config, &running).await;
+                service::ready();
+            }
+            () = watchdog.feed() => {}
+        }
     }
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+    service::stopping();
     running.stop().await
 }
 
@@ -259,10 +293,16 @@ fn api_config(config: &Config, name: &str, token: Token, listen: SocketAddr) -> 
         store: config.database.path.clone(),
         default_space: config.space.default,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        batch_memories: config.api.batch_memories as usize,
-        batch_timeout: Duration::from_secs(u64::from(config.api.batch_timeout_seconds)),
+        batch: batch_limits(config),
         addresses: config.network.external_addresses.iter().map(ToString::to_string).collect(),
         started_ms: now_ms(),
+    }
+}
+
+fn batch_limits(config: &Config) -> BatchLimits {
+    BatchLimits {
+        memories: config.api.batch_memories as usize,
+        timeout: Duration::from_secs(u64::from(config.api.batch_timeout_seconds)),
     }
 }
 
@@ -362,12 +402,16 @@ fn network_config(
         hosts: settings.beacon_hosts.iter().map(ToString::to_string).collect(),
         ..BeaconConfig::default()
     });
-    network.bootstrap = settings.seed_peers.iter().map(ToString::to_string).collect();
+    network.bootstrap = seed_peers(config);
     network.remembered = kept.peers.clone();
     network.kept = kept.addresses.clone();
     network.limits.connections = settings.max_peers;
     network.limits.peers_per_address = settings.max_peers_per_address as usize;
     Ok(network)
+}
+
+fn seed_peers(config: &Config) -> Vec<String> {
+    config.network.seed_peers.iter().map(ToString::to_string).collect()
 }
 
 /// Renders what changes, and counts the conflicts that later edits resolved.
@@ -441,7 +485,7 @@ mod tests {
             let dir = tempfile::tempdir().unwrap();
             let token = Token::load_or_create(dir.path()).unwrap();
             let config = config(variables);
-            api_config(&config, "mill", token, config.api.listen).batch_timeout.as_secs()
+            api_config(&config, "mill", token, config.api.listen).batch.timeout.as_secs()
         };
         assert_ne!(timeout(&[]), 5);
         assert_eq!(timeout(&[("OCM_API_BATCH_TIMEOUT_SECONDS", "5")]), 5);

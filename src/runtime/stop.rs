@@ -1,6 +1,31 @@
 //! Signals.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// Each SIGHUP from now on.
+pub(super) struct Hangups(Option<Signal>);
+
+/// Hears SIGHUP, which does not end the process any more.
+pub(super) fn hangups() -> Hangups {
+    let heard = signal(SignalKind::hangup());
+    if let Err(error) = &heard {
+        tracing::warn!(%error, "SIGHUP cannot be heard: restart the node to configure it anew");
+    }
+    Hangups(heard.ok())
+}
+
+impl Hangups {
+    /// Completes at the next one.
+    pub(super) async fn next(&mut self) {
+        let heard = match &mut self.0 {
+            Some(signal) => signal.recv().await,
+            None => None,
+        };
+        if heard.is_none() {
+            std::future::pending::<()>().await;
+        }
+    }
+}
 
 /// Completes at the first SIGTERM or SIGINT. A second one ends the process at once: nothing
 /// acknowledged is lost by that.

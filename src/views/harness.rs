@@ -135,6 +135,10 @@ impl Loop {
                     self.publish();
                     let _ = reply.send(result);
                 }
+                Job::Configure(tuning, reply) => {
+                    self.node.set_settings(tuning.settings);
+                    let _ = reply.send(Ok(()));
+                }
                 Job::Rows(batch, reply) => {
                     let result = if self.shelf.full.load(Ordering::Relaxed) {
                         Err("a test made it so".to_owned())

@@ -429,6 +429,11 @@ impl Node {
         Ok(())
     }
 
+    /// Takes up other settings: they hold for what is planned from now on.
+    pub fn set_settings(&mut self, settings: Settings) {
+        self.settings = settings;
+    }
+
     /// What the node shows of itself.
     pub fn snapshot(&self) -> Snapshot {
         let mut held_in: BTreeMap<SpaceId, usize> = BTreeMap::new();

@@ -4,7 +4,7 @@ use axum::body::Body;
 use serde_json::{Value, json};
 
 use super::{Server, text};
-use crate::api::{Api, ApiConfig, limits};
+use crate::api::{Api, ApiConfig, BatchLimits, limits};
 use crate::views::harness::Harness;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -93,7 +93,8 @@ async fn a_batch_whose_records_are_larger_than_one_command_takes_is_written() {
     let node = Harness::start(1);
     let space = node.space("one").await;
     let mut server = Server::over(node, Some(space));
-    let config = ApiConfig { batch_memories: 500, ..server.api.0.config.clone() };
+    let batch = BatchLimits { memories: 500, timeout: Duration::from_secs(30) };
+    let config = ApiConfig { batch, ..server.api.0.config.clone() };
     let (handle, views) = (server.node.handle.clone(), server.node.views.clone());
     server.api = Api::new(handle, views, config, server.api.0.metrics.clone());
     // Of each number 4 bytes here, and 9 in its record.
@@ -131,8 +132,8 @@ async fn batches_that_stall_lose_their_places() {
     let node = Harness::start(1);
     let space = node.space("one").await;
     let mut server = Server::over(node, Some(space));
-    let batch_timeout = Duration::from_secs(4);
-    let config = ApiConfig { batch_timeout, ..server.api.0.config.clone() };
+    let batch = BatchLimits { memories: 5, timeout: Duration::from_secs(4) };
+    let config = ApiConfig { batch, ..server.api.0.config.clone() };
     let (handle, views) = (server.node.handle.clone(), server.node.views.clone());
     server.api = Api::new(handle, views, config, server.api.0.metrics.clone());
     // As many as there are places for. Each sends a little, and then nothing.
@@ -162,7 +163,8 @@ async fn a_batch_that_takes_too_long_says_so() {
     let node = Harness::start(1);
     let space = node.space("one").await;
     let mut server = Server::over(node, Some(space));
-    let config = ApiConfig { batch_timeout: Duration::ZERO, ..server.api.0.config.clone() };
+    let batch = BatchLimits { memories: 5, timeout: Duration::ZERO };
+    let config = ApiConfig { batch, ..server.api.0.config.clone() };
     let (handle, views) = (server.node.handle.clone(), server.node.views.clone());
     server.api = Api::new(handle, views, config, server.api.0.metrics.clone());
     // Its turn does not come.
