@@ -123,8 +123,10 @@ impl Profile {
     pub const fn settings(self) -> &'static str {
         match self {
             Self::Default => "",
-            Self::Development => include_str!("profiles/development.toml"),
-            Self::Testing => include_str!("profiles/testing.toml"),
+            Self::Development => include_str!("../../config/profiles/development.toml"),
+            Self::Staging => include_str!("../../config/profiles/staging.toml"),
+            Self::Production => include_str!("../../config/profiles/production.toml"),
+            Self::Testing => include_str!("../../config/profiles/testing.toml"),
         }
     }
 }

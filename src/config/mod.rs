@@ -45,7 +45,7 @@ pub use show::{render_show, show_json};
 pub use source::Environment;
 pub use table::{
     Api, Backend, Config, Database, Identity, KEYS, Level, LogFormat, Logging, Network, Profile,
-    Space,
+    Rotate, Space,
 };
 pub use template::{InitError, init_file, render_file};
 pub use value::Limit;

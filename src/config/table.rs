@@ -19,6 +19,11 @@ choice! {
         Default = "default",
         /// One node on a developer's machine: bound to loopback, verbose.
         Development = "development",
+        /// As production, but more is logged.
+        Staging = "staging",
+        /// A node that others rely on: found by the addresses that it is given, and logging for a
+        /// collector.
+        Production = "production",
         /// A node that a test starts: in memory, on free ports of loopback, alone.
         Testing = "testing",
     }
@@ -53,6 +58,18 @@ choice! {
 }
 
 choice! {
+    /// When a new log file is begun, in UTC.
+    Rotate {
+        /// Each hour.
+        Hourly = "hourly",
+        /// Each day.
+        Daily = "daily",
+        /// Never: there is one file.
+        Never = "never",
+    }
+}
+
+choice! {
     /// The form of the log.
     LogFormat {
         /// Lines for people.
@@ -71,7 +88,9 @@ settings! {
             env: "OCM_DATA_DIR", preset: Preset::Derived("$XDG_DATA_HOME/ocm, else $HOME/.local/share/ocm"),
         }
         /// The set of defaults to start from: default; development (loopback only, verbose);
-        /// testing (in memory, free ports of loopback, no discovery).
+        /// staging and production (seed peers only, JSON logs, more cache and peers);
+        /// testing (in memory, free ports of loopback, no discovery). Each is a file in
+        /// config/profiles.
         profile: Profile { env: "OCM_PROFILE", preset: Preset::Text("default"), }
     }
 
@@ -186,13 +205,23 @@ settings! {
         default: Option<SpaceId> { env: "OCM_SPACE_DEFAULT", preset: Preset::Unset, }
     }
 
-    /// The log, which goes to standard error.
+    /// The log, which goes to standard error, or to files.
     logging: Logging {
         /// How much OCM logs: off, error, warn, info, debug or trace. Libraries log warnings, and
         /// from debug on what they call info; RUST_LOG, where it is set, decides instead.
         level: Level { env: "OCM_LOG_LEVEL", preset: Preset::Text("info"), reloadable: true, }
         /// text for people, json for collectors: one object on each line.
         format: LogFormat { env: "OCM_LOG_FORMAT", preset: Preset::Text("text"), }
+        /// The directory of log files, made if it is absent and then open to this user alone.
+        /// Without one, the log goes to standard error.
+        directory: Option<PathBuf> { env: "OCM_LOG_DIRECTORY", preset: Preset::Unset, }
+        /// When a new file is begun, in UTC: hourly, daily or never. They are called
+        /// ocm.<when>.log; the only one, ocm.log.
+        rotate: Rotate { env: "OCM_LOG_ROTATE", preset: Preset::Text("daily"), }
+        /// Log files that are kept; the oldest is removed when another is begun.
+        keep: u32 {
+            env: "OCM_LOG_KEEP", preset: Preset::Text("14"), limit: Limit::Range(1, 1000), unit: "files",
+        }
     }
 }
 

@@ -50,7 +50,7 @@ pub fn run(
 ) -> anyhow::Result<()> {
     let mut config = loaded.config.clone();
     let rust_log = std::env::var("RUST_LOG").ok();
-    let logging = logging::init(config.logging.level, config.logging.format, rust_log.as_deref())?;
+    let logging = logging::init(&config.logging, rust_log.as_deref())?;
     if let Err(IdentityError::Absent(_)) = identity::load(&config) {
         let made = super::init(loaded)?;
         config.space.default = config.space.default.or(made.personal_space);

@@ -1,10 +1,11 @@
-//! The log: lines for people or JSON objects for collectors, on standard error.
+//! The log: lines for people or JSON objects for collectors, on standard error or in files.
 //!
 //! A JSON line has `timestamp` (RFC 3339, UTC), `level`, `message`, the event's own fields beside
 //! them at the top, and `target`, the module that spoke. Fields of events must not bear one of
 //! these names.
 
 use std::io::IsTerminal;
+use std::path::PathBuf;
 
 use tracing::Subscriber;
 use tracing_subscriber::filter::{EnvFilter, ParseError};
@@ -14,7 +15,8 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, Registry, reload};
 
-use crate::config::{Level, LogFormat};
+use super::log_file;
+use crate::config::{self, Level, LogFormat};
 
 /// The running log, to change its level.
 #[derive(Debug, Clone)]
@@ -34,6 +36,17 @@ pub enum LoggingError {
         /// What is wrong with it.
         source: ParseError,
     },
+    /// The files cannot be written.
+    #[error(
+        "cannot write log files in {}: {cause}; choose another logging.directory, or unset it to log \
+         to standard error", .directory.display()
+    )]
+    Files {
+        /// Where they should be.
+        directory: PathBuf,
+        /// What the system says.
+        cause: String,
+    },
     /// The process has a log already.
     #[error("the log is set up already; set it up once, at the start of the process")]
     Twice,
@@ -45,20 +58,28 @@ pub enum LoggingError {
     Gone,
 }
 
-/// Sets the log of the process up, on standard error, in colour where that is a terminal.
-/// `rust_log` is the value of `RUST_LOG`; where it is set and not empty it decides what is logged,
-/// and `level` does not.
+/// Sets the log of the process up: in files, or on standard error, in colour where that is a
+/// terminal. `rust_log` is the value of `RUST_LOG`; where it is set and not empty it decides what is
+/// logged, and the configured level does not.
 ///
 /// # Errors
-/// `RUST_LOG` does not parse, or the process has a log already.
-pub fn init(
-    level: Level,
-    format: LogFormat,
-    rust_log: Option<&str>,
-) -> Result<Logging, LoggingError> {
-    let colour = std::io::stderr().is_terminal();
-    let (subscriber, logging) = subscriber(level, format, rust_log, std::io::stderr, colour)?;
-    subscriber.try_init().map_err(|_| LoggingError::Twice)?;
+/// `RUST_LOG` does not parse, the files cannot be written, or the process has a log already.
+pub fn init(to: &config::Logging, rust_log: Option<&str>) -> Result<Logging, LoggingError> {
+    let (level, format) = (to.level, to.format);
+    let (begun, logging) = match &to.directory {
+        Some(directory) => {
+            let files = log_file::open(directory, to.rotate, to.keep)?;
+            let (subscriber, logging) = subscriber(level, format, rust_log, files, false)?;
+            (subscriber.try_init(), logging)
+        }
+        None => {
+            let colour = std::io::stderr().is_terminal();
+            let (subscriber, logging) =
+                subscriber(level, format, rust_log, std::io::stderr, colour)?;
+            (subscriber.try_init(), logging)
+        }
+    };
+    begun.map_err(|_| LoggingError::Twice)?;
     Ok(logging)
 }
 

@@ -1,6 +1,7 @@
 //! What a node tells of itself: the log and the metrics.
 
 mod label;
+mod log_file;
 pub mod logging;
 pub mod metrics;
 

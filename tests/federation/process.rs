@@ -24,22 +24,29 @@ pub(crate) struct Client {
     token: String,
 }
 
-/// The command `ocm node` on a directory, told by its environment only.
-fn command(dir: &Path) -> Command {
+/// The command `ocm node`, told nothing.
+fn bare() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_ocm"));
     command
         .arg("node")
         .env_clear()
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+/// The command `ocm node` on a directory, told by its environment only.
+fn command(dir: &Path) -> Command {
+    let mut command = bare();
+    command
         .env("OCM_DATA_DIR", dir)
         .env("OCM_API_LISTEN", "127.0.0.1:0")
         .env("OCM_NETWORK_PORT", "0")
         .env("OCM_BIND_ADDRESS", "127.0.0.1")
         .env("OCM_NETWORK_MDNS", "false")
         .env("OCM_NETWORK_BEACON", "false")
-        .env("OCM_LOG_LEVEL", "warn")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped());
+        .env("OCM_LOG_LEVEL", "warn");
     command
 }
 
@@ -62,7 +69,16 @@ impl Process {
 
     /// Starts a node with these variables, over those that keep it to this machine.
     pub(crate) fn spawn_with(variables: &BTreeMap<&str, String>) -> Self {
-        let mut child = command(Path::new("")).envs(variables).spawn().unwrap();
+        Self::begin(command(Path::new("")).envs(variables))
+    }
+
+    /// Starts a node with these variables and nothing else.
+    pub(crate) fn spawn_only(variables: &BTreeMap<&str, String>) -> Self {
+        Self::begin(bare().envs(variables))
+    }
+
+    fn begin(command: &mut Command) -> Self {
+        let mut child = command.spawn().unwrap();
         let stderr = Some(BufReader::new(child.stderr.take().unwrap()));
         Self { child, stderr }
     }

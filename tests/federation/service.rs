@@ -1,4 +1,5 @@
-//! A node under a service manager: what it tells it, and a configuration that changes meanwhile.
+//! A node under a service manager: what it tells it, a configuration that changes meanwhile, and the
+//! units and profiles that are delivered.
 
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixDatagram;
@@ -10,6 +11,16 @@ use tempfile::TempDir;
 
 use crate::node::PATIENCE;
 use crate::process::{Client, Process};
+
+/// What keeps a node apart from others on this machine.
+fn apart(dir: &TempDir) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        ("OCM_DATA_DIR", dir.path().to_str().unwrap().to_owned()),
+        ("OCM_API_LISTEN", "127.0.0.1:0".to_owned()),
+        ("OCM_NETWORK_PORT", "0".to_owned()),
+        ("OCM_DISCOVERY_PORT", "0".to_owned()),
+    ])
+}
 
 /// Where a manager hears what its service says.
 struct Manager(UnixDatagram);
@@ -96,4 +107,86 @@ fn a_service_tells_its_manager_and_takes_up_what_can_change() {
     kill_process(pid, Signal::TERM).unwrap();
     manager.hears("STOPPING=1");
     assert!(node.until_ended().success());
+}
+
+#[test]
+fn each_profile_starts_and_is_what_it_says() {
+    // What is told of it: whether it is known at an address of this machine alone, whether it says
+    // much, in JSON, and whether it keeps anything.
+    let profiles = [
+        ("default", (false, false, false, true)),
+        ("development", (true, true, false, true)),
+        ("staging", (false, true, true, true)),
+        ("production", (false, false, true, true)),
+        ("testing", (true, false, false, false)),
+    ];
+    for (profile, told) in profiles {
+        let dir = TempDir::new().unwrap();
+        let mut variables = apart(&dir);
+        variables.insert("OCM_PROFILE", profile.to_owned());
+        // What is only tried here speaks to no network around.
+        if profile == "default" {
+            variables.insert("OCM_NETWORK_MDNS", "false".to_owned());
+            variables.insert("OCM_NETWORK_BEACON", "false".to_owned());
+        }
+        let mut node = Process::spawn_only(&variables);
+        let (client, said) = node.until_ready(dir.path());
+        assert_eq!(client.get("/ready")["ready"], true, "{profile}");
+        let listen = client.get("/status")["listen"].clone();
+        let listen = listen.as_array().unwrap();
+        let is_local = |at: &Value| at.as_str().unwrap().contains("/127.0.0.1/");
+        let seen = (
+            listen.iter().all(is_local),
+            said.contains("libp2p_swarm"),
+            said.lines().any(|line| line.starts_with('{')),
+            dir.path().join("store/sled").exists(),
+        );
+        assert_eq!(seen, told, "{profile}: {said}");
+        let kept = ["mdns", "beacon"].iter().any(|source| said.contains(source));
+        assert!(!kept || profile == "development", "{profile} looks around: {said}");
+    }
+}
+
+#[test]
+fn the_units_environment_is_one_that_a_node_starts_with() {
+    let unit = include_str!("../../config/systemd/ocm.service");
+    let environment = unit.lines().filter_map(|line| line.strip_prefix("Environment="));
+    let environment: BTreeMap<&str, String> = environment
+        .map(|setting| setting.split_once('=').unwrap())
+        .map(|(name, value)| (name, value.to_owned()))
+        .collect();
+    assert_eq!(environment["OCM_DATA_DIR"], "/var/lib/ocm");
+    let dir = TempDir::new().unwrap();
+    let mut variables = environment;
+    variables.extend(apart(&dir));
+    let mut node = Process::spawn_only(&variables);
+    let (client, said) = node.until_ready(dir.path());
+    assert_eq!(client.get("/ready")["ready"], true);
+    assert!(!said.starts_with('{'), "{said}");
+}
+
+/// As its comments say, by systemd's own judgement. Without systemd there is none to ask.
+#[test]
+fn the_unit_is_sound_and_exposes_little() {
+    use std::process::Command;
+    let Ok(version) = Command::new("systemd-analyze").arg("--version").output() else {
+        eprintln!("skipped: systemd-analyze is not installed here");
+        return;
+    };
+    assert!(version.status.success());
+    let dir = TempDir::new().unwrap();
+    let unit = include_str!("../../config/systemd/ocm.service");
+    let unit = unit.replace("/usr/local/bin/ocm", env!("CARGO_BIN_EXE_ocm"));
+    let path = dir.path().join("ocm.service");
+    std::fs::write(&path, unit).unwrap();
+    let analyse = |args: &[&str]| {
+        let ran = Command::new("systemd-analyze").args(args).arg(&path).output().unwrap();
+        let told = [ran.stdout, ran.stderr].concat();
+        (ran.status.success(), String::from_utf8_lossy(&told).into_owned())
+    };
+    // A unit's file name on the command line is looked at alone.
+    let (sound, told) = analyse(&["verify", "--man=no", "--recursive-errors=no"]);
+    assert!(sound && !told.contains("ocm.service"), "{told}");
+    let (closed, told) = analyse(&["security", "--offline=true", "--threshold=20"]);
+    assert!(closed, "{told}");
 }

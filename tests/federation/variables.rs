@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use crate::process::{Client, Process};
 
-/// What handing on shows: caches, limits, pauses and what would speak to the network around.
-const ELSEWHERE: [&str; 7] = [
+/// What handing on shows: caches, limits, pauses, what would take days, and what would speak to the network around.
+const ELSEWHERE: [&str; 8] = [
     "OCM_DATABASE_CACHE_MIB",
     "OCM_NETWORK_MDNS",
     "OCM_NETWORK_BEACON_HOSTS",
@@ -22,6 +22,7 @@ const ELSEWHERE: [&str; 7] = [
     "OCM_NETWORK_MAX_PEERS_PER_ADDRESS",
     "OCM_NETWORK_SYNC_INTERVAL_SECONDS",
     "OCM_API_BATCH_TIMEOUT_SECONDS",
+    "OCM_LOG_KEEP",
 ];
 
 /// A running node, and what was seen of it.
@@ -128,6 +129,18 @@ const CASES: &[Case] = &[
         value: "json",
         with: &[("OCM_LOG_LEVEL", "info")],
         effect: |seen, _, _| seen.said.starts_with('{'),
+    },
+    Case {
+        variable: "OCM_LOG_DIRECTORY",
+        value: "{dir}/logs",
+        with: &[("OCM_LOG_LEVEL", "info")],
+        effect: |seen, dir, _| dir.join("logs").exists() && !seen.said.contains("INFO"),
+    },
+    Case {
+        variable: "OCM_LOG_ROTATE",
+        value: "never",
+        with: &[("OCM_LOG_DIRECTORY", "{dir}/logs")],
+        effect: |_, dir, _| dir.join("logs/ocm.log").exists(),
     },
 ];
 

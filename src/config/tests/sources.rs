@@ -62,6 +62,11 @@ const VARIABLES: &[Row] = &[
     ("OCM_SPACE_DEFAULT", SPACE, |c| c.space.default.is_some_and(|s| s.to_string() == SPACE)),
     ("OCM_LOG_LEVEL", "DEBUG", |c| c.logging.level == Level::Debug),
     ("OCM_LOG_FORMAT", "json", |c| c.logging.format == LogFormat::Json),
+    ("OCM_LOG_DIRECTORY", "/var/log/ocm", |c| {
+        c.logging.directory.as_deref() == Some(Path::new("/var/log/ocm"))
+    }),
+    ("OCM_LOG_ROTATE", "never", |c| c.logging.rotate == Rotate::Never),
+    ("OCM_LOG_KEEP", "3", |c| c.logging.keep == 3),
 ];
 
 #[test]
