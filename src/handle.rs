@@ -147,6 +147,8 @@ pub struct NetworkStatus {
     pub blocked: Vec<PeerId>,
     /// The sources of addresses.
     pub sources: Vec<SourceHealth>,
+    /// The fingerprint of the network key, where there is one.
+    pub network_key: Option<String>,
 }
 
 /// What a node shows of itself.

@@ -104,6 +104,8 @@ pub(super) struct Shown {
     unrendered: u64,
     sources: Vec<Source>,
     blocked: Vec<PeerId>,
+    /// The fingerprint of the private network's key; null in the open one.
+    network_key: Option<String>,
 }
 
 fn count_memories(status: &Status) -> u64 {
@@ -139,6 +141,7 @@ pub(super) async fn show(
         unrendered: api.0.views.unrendered(None).await?,
         sources: network.sources.iter().map(Source::from).collect(),
         blocked: network.blocked.clone(),
+        network_key: network.network_key.clone(),
     }))
 }
 

@@ -12,6 +12,7 @@ use super::output::Shown;
 use crate::config::{
     Config, Environment, FILE_NAME, InitError, Overrides, init_file, render_show, show_json,
 };
+use crate::network::PreSharedKey;
 
 /// The configuration's commands.
 #[derive(Debug, Subcommand)]
@@ -26,6 +27,14 @@ pub(super) enum ConfigCommand {
     /// Say whether a node would start with this configuration, and what is wrong with it
     #[command(after_help = "Example:\n  ocm config check --config /etc/ocm.toml")]
     Check,
+    /// Make a key for a private network, and print it
+    #[command(after_help = "\
+Example:
+  (umask 077; ocm config network-key > network.key)
+
+Give the file to every node of the network (network.key_file, OCM_NETWORK_KEY_FILE): they speak to each \
+other and to nobody else. The file has the format that other libp2p programs call swarm.key.")]
+    NetworkKey,
     /// Write a file that documents every key, where there is none
     #[command(after_help = "Example:\n  ocm config init ./ocm.toml")]
     Init {
@@ -54,6 +63,14 @@ pub(super) fn run(
             };
             let value = json!({ "ok": true, "file": file });
             Shown::value(&value, format!("the configuration is in order ({from})"))
+        }
+        ConfigCommand::NetworkKey => {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(|why| {
+                anyhow::anyhow!("the system gives no random bytes, so that no key is made: {why}")
+            })?;
+            let file = PreSharedKey::new(bytes).to_key_file();
+            Shown::value(&json!({ "key_file": file }), file)
         }
         ConfigCommand::Init { path } => init(path, overrides, environment)?,
     })

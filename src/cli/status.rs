@@ -125,6 +125,7 @@ pub(super) fn status(context: &Context<'_, '_>) -> Result<Shown, Failure> {
         pairs.add(&field(source, "name"), line.trim());
     }
     pairs.add("blocked", list(&status["blocked"]));
+    pairs.add("key", field(status, "network_key"));
     Ok(Shown::answer(&answer, pairs.render()))
 }
 

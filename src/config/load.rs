@@ -108,6 +108,7 @@ impl Config {
     pub fn changes(&self, new: &Self) -> Vec<Change> {
         let secrets_differ = |key: &Key| match key.field {
             "seed" => self.identity.seed != new.identity.seed,
+            "key" => self.network.key != new.network.key,
             _ => self.api.token != new.api.token,
         };
         KEYS.iter()
@@ -224,12 +225,18 @@ fn conflicts(loaded: &Loaded) -> Vec<Problem> {
             || api.ip().is_unspecified()
             || api.ip() == network.bind_address);
     let same_udp = network.discovery_port == network.port && network.port != 0;
-    let rules: [(bool, &str, &str, &'static str); 3] = [
+    let rules: [(bool, &str, &str, &'static str); 4] = [
         (
             online && !network.tcp && !network.quic,
             "network.tcp",
             "network.quic",
             "no transport is left; turn one of them on, or network.enable_network_calls off",
+        ),
+        (
+            online && !network.tcp && network.key.is_some(),
+            "network.key",
+            "network.tcp",
+            "a network key does not cover QUIC, which is off with it; turn TCP on",
         ),
         (
             online && network.quic && network.beacon && same_udp,

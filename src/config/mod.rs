@@ -40,7 +40,7 @@ pub use handle::Handle;
 pub use key::{Key, Preset};
 pub use load::{Change, FILE_NAME, Loaded};
 pub use origin::Origin;
-pub use secret::{Seed, Token};
+pub use secret::{NetworkKey, Seed, Token};
 pub use show::{render_show, show_json};
 pub use source::Environment;
 pub use table::{

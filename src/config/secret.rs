@@ -1,8 +1,9 @@
-//! Settings that are never shown: the API's token and the identity's seed.
+//! Settings that are never shown: the API's token, the identity's seed, the network's key.
 
 use std::fmt;
 
 use data_encoding::{BASE64, BASE64_NOPAD};
+use libp2p::pnet::PreSharedKey;
 use serde_json::Value as Json;
 
 use super::value::{Limit, Raw, Setting};
@@ -36,6 +37,24 @@ impl Seed {
     #[must_use]
     pub fn reveal(&self) -> &[u8; 32] {
         &self.0
+    }
+}
+
+/// The key that all nodes of a private network have.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NetworkKey(PreSharedKey);
+
+impl NetworkKey {
+    /// The key itself; never to log.
+    #[must_use]
+    pub const fn reveal(&self) -> PreSharedKey {
+        self.0
+    }
+}
+
+impl fmt::Debug for NetworkKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(SET)
     }
 }
 
@@ -92,6 +111,22 @@ impl Setting for Seed {
     }
 }
 
+impl Setting for NetworkKey {
+    const EMPTY_IS_UNSET: bool = false;
+
+    fn expected(_: Limit) -> String {
+        "a key file as `ocm config network-key` prints it".into()
+    }
+    fn read(raw: &Raw, _: Limit) -> Result<Self, Option<String>> {
+        let text = raw.trimmed().ok_or(None)?;
+        // What is wrong with it is said without any of it.
+        text.parse().map(Self).map_err(|_| Some("it is none, or of another kind".into()))
+    }
+    fn show(&self) -> Json {
+        SET.into()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,10 +158,22 @@ mod tests {
     }
 
     #[test]
+    fn a_network_key_is_a_key_file() {
+        let key = PreSharedKey::new([7; 32]);
+        let file = text(&format!("{}\n", key.to_key_file()));
+        assert_eq!(NetworkKey::read(&file, Limit::None).unwrap().reveal(), key);
+        for wrong in ["", "07", "/key/swarm/psk/1.0.0/\n/base16/\n0707"] {
+            let why = NetworkKey::read(&text(wrong), Limit::None).unwrap_err().unwrap();
+            assert!(!why.contains("07"), "{why}");
+        }
+    }
+
+    #[test]
     fn no_secret_is_shown() {
         let seed = Seed([7; 32]);
         let token = Token("x".repeat(16));
-        assert_eq!(format!("{seed:?} {token:?}"), "(set) (set)");
-        assert_eq!((seed.show(), token.show()), (SET.into(), SET.into()));
+        let key = NetworkKey(PreSharedKey::new([7; 32]));
+        assert_eq!(format!("{seed:?} {token:?} {key:?}"), "(set) (set) (set)");
+        assert_eq!((seed.show(), token.show(), key.show()), (SET.into(), SET.into(), SET.into()));
     }
 }

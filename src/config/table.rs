@@ -9,7 +9,7 @@ use ocm_record::SpaceId;
 use super::address::{BeaconHost, Host, PeerAddress};
 use super::handle::Handle;
 use super::key::{Preset, settings};
-use super::secret::{Seed, Token};
+use super::secret::{NetworkKey, Seed, Token};
 use super::value::{Limit, Setting, choice};
 
 choice! {
@@ -143,11 +143,26 @@ settings! {
         tcp: bool { env: "OCM_NETWORK_TCP", preset: Preset::Text("true"), }
         /// Whether to listen and dial with QUIC.
         quic: bool { env: "OCM_NETWORK_QUIC", preset: Preset::Text("true"), }
+        /// The key of a private network, which `ocm config network-key` makes: this node speaks to
+        /// those that have it, too, and to nobody else. It does not cover QUIC, which is then off.
+        key: Option<NetworkKey> { env: "OCM_NETWORK_KEY", preset: Preset::Unset, secret: true, }
         /// Connections with peers at one time; further ones are refused. A quarter of them is kept
         /// for those that this node begins, so that nobody from outside can take them all.
         max_peers: u32 {
             env: "OCM_NETWORK_MAX_PEERS", preset: Preset::Text("128"),
             limit: Limit::Range(1, 4096), unit: "connections", reloadable: true, }
+        /// Connections that others begin from one IP address at one time; further ones are refused.
+        /// Loopback is exempt.
+        max_connections_per_address: u32 {
+            env: "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS", preset: Preset::Text("32"),
+            limit: Limit::Range(1, 4096), unit: "connections",
+        }
+        /// The same from one network: a /24 of IPv4 or a /48 of IPv6. Private and link-local
+        /// networks are exempt.
+        max_connections_per_network: u32 {
+            env: "OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK", preset: Preset::Text("64"),
+            limit: Limit::Range(1, 4096), unit: "connections",
+        }
         /// Peers behind one IP address before all of them lose their standing in gossip; loopback is
         /// exempt.
         max_peers_per_address: u32 {

@@ -11,7 +11,7 @@ use libp2p::{StreamProtocol, allow_block_list, identify, mdns, memory_connection
 
 use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
 use super::config::{NetworkConfig, NetworkLimits};
-use super::{beacon, gossip};
+use super::{beacon, crowd, gossip};
 
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -24,6 +24,7 @@ const STREAMS_PER_CONNECTION: usize = 32;
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
+    crowd: crowd::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
     pub(crate) identify: identify::Behaviour,
@@ -70,6 +71,7 @@ impl Behaviour {
         );
         let behaviour = Self {
             limits: connection_limits::Behaviour::new(caps(limits)),
+            crowd: crowd::Behaviour::new(config),
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
             blocked: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(identify),

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
+use libp2p::pnet::PreSharedKey;
 use ocm_discovery::{Remembered, TableLimits};
 use ocm_record::{Boot, SigningKey};
 
@@ -22,8 +23,10 @@ pub struct NetworkConfig {
     pub port: u16,
     /// Whether to listen and dial over TCP.
     pub tcp: bool,
-    /// Whether to listen and dial over QUIC.
+    /// Whether to listen and dial over QUIC. A network key does not cover it: with one, it is off.
     pub quic: bool,
+    /// The key of a private network: only peers that have it, too, are spoken to.
+    pub key: Option<PreSharedKey>,
     /// Whether to find peers by multicast DNS.
     pub mdns: bool,
     /// The beacon; `None` turns it off.
@@ -34,7 +37,7 @@ pub struct NetworkConfig {
     pub remembered: Vec<Remembered>,
     /// Addresses that the operator added in an earlier run, dialled for ever, too.
     pub kept: Vec<String>,
-    /// Ranges from which any number of peers may come behind one address; loopback always is.
+    /// Ranges from which any number of peers and connections may come; loopback always is one.
     pub exempt: Vec<IpRange>,
     /// Limits.
     pub limits: NetworkLimits,
@@ -80,6 +83,10 @@ pub struct NetworkLimits {
     pub requests_in_per_peer: usize,
     /// Requests of this node waiting for an answer.
     pub requests_out: usize,
+    /// Connections that others begin from one address that is not exempt.
+    pub connections_per_address: usize,
+    /// The same, from one network: a /24 of IPv4 or a /48 of IPv6 that is not a private one.
+    pub connections_per_network: usize,
     /// Peers behind one address that is not exempt, past which all of them lose score.
     pub peers_per_address: usize,
     /// Dials of peers heard of begun in one tick (a quarter of a second).
@@ -99,6 +106,8 @@ impl Default for NetworkLimits {
             requests_in: 256,
             requests_in_per_peer: 16,
             requests_out: 1024,
+            connections_per_address: 32,
+            connections_per_network: 64,
             peers_per_address: 10,
             dials_per_tick: 8,
             table: TableLimits::default(),
@@ -118,6 +127,7 @@ impl NetworkConfig {
             port: 8080,
             tcp: true,
             quic: true,
+            key: None,
             mdns: true,
             beacon: Some(BeaconConfig::default()),
             bootstrap: Vec::new(),

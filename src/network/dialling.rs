@@ -182,7 +182,13 @@ impl Network {
                 let who = found.map_or_else(|| obtained.to_string(), |peer| peer.to_string());
                 self.attempt_or_fail(dial, &format!("{who} answered instead of the peer expected"));
             }
-            error => self.attempt_or_fail(dial, &cause_of(error)),
+            error => {
+                let mut cause = cause_of(error);
+                if self.config.key.is_some() && was_reached(error) {
+                    cause += " (so it looks where the other side has another network.key, or none)";
+                }
+                self.attempt_or_fail(dial, &cause);
+            }
         }
     }
 
@@ -243,6 +249,26 @@ impl Network {
             self.ready.push_back(NetworkEvent::Dialled { address, outcome });
         }
     }
+}
+
+/// Whether something was there, and it was no peer that was spoken to.
+fn was_reached(error: &DialError) -> bool {
+    use std::io::ErrorKind;
+    let DialError::Transport(failures) = error else { return false };
+    failures.iter().any(|(_, error)| {
+        let causes = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
+        let mut kinds =
+            causes.filter_map(|cause| Some(cause.downcast_ref::<std::io::Error>()?.kind()));
+        !kinds.any(|kind| {
+            matches!(
+                kind,
+                ErrorKind::ConnectionRefused
+                    | ErrorKind::HostUnreachable
+                    | ErrorKind::NetworkUnreachable
+                    | ErrorKind::AddrNotAvailable
+            )
+        })
+    })
 }
 
 /// Why a dial failed, in one line.

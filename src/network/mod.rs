@@ -8,7 +8,7 @@
 //! next event and can be dropped at any point without loss; everything else is a plain call.
 //!
 //! ```text
-//!                  limits ─ memory ─ block list          refuse first
+//!                  limits ─ crowd ─ memory ─ block list  refuse first
 //!   TCP, QUIC ──▶  identify ─ ping                        who is it, how far
 //!                  gossip ─ federation                    the bytes of the protocol
 //!                  mDNS ─ beacon                          who is near ──▶ peer table ──▶ dials
@@ -20,6 +20,7 @@ mod behaviour;
 mod codec;
 mod config;
 mod connected;
+mod crowd;
 mod dialling;
 mod drive;
 mod event;
@@ -29,6 +30,7 @@ mod range;
 mod swarm;
 #[cfg(test)]
 mod tests;
+mod transport;
 
 pub use address::{AddressError, PeerAddress, Transport};
 pub use behaviour::REQUEST_TIMEOUT;
@@ -41,6 +43,8 @@ pub use event::{
 pub use gossip::{GOSSIP_BYTES, GossipId, TOPIC_PREFIX};
 pub use range::{IpRange, IpRangeError};
 pub use swarm::Network;
+
+pub use libp2p::pnet::PreSharedKey;
 
 use std::hash::{BuildHasher as _, Hasher as _};
 

@@ -9,9 +9,10 @@ use futures::stream::FuturesUnordered;
 use libp2p::gossipsub::{self, IdentTopic, MessageAcceptance, MessageId, PublishError};
 use libp2p::identity::Keypair;
 use libp2p::metrics::Metrics;
+use libp2p::pnet::PreSharedKey;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
-use libp2p::{Swarm, SwarmBuilder, noise, tcp, yamux};
+use libp2p::{Swarm, SwarmBuilder};
 use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Remembered, Source};
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -27,7 +28,7 @@ use super::event::{
     Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
 };
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
-use super::{from_libp2p, listen, to_libp2p};
+use super::{from_libp2p, listen, to_libp2p, transport};
 
 /// How often dials that are due are begun, and what expired is forgotten.
 const TICK: Duration = Duration::from_millis(250);
@@ -87,13 +88,9 @@ impl Network {
         let (behaviour, mdns_failed) = Behaviour::new(&config, &keypair).map_err(|e| setup(&e))?;
         let mut swarm = SwarmBuilder::with_existing_identity(keypair)
             .with_tokio()
-            .with_tcp(
-                tcp::Config::default().nodelay(true),
-                noise::Config::new,
-                yamux::Config::default,
-            )
-            .map_err(|e| setup(&e))?
             .with_quic()
+            .with_other_transport(|keypair| Ok(transport::tcp(keypair, config.key)?))
+            .map_err(|e| setup(&e))?
             .with_bandwidth_metrics(registry)
             .with_behaviour(|_| behaviour)
             .map_err(|e| setup(&e))?
@@ -154,6 +151,12 @@ impl Network {
     #[must_use]
     pub const fn peer_id(&self) -> PeerId {
         self.own
+    }
+
+    /// The key of the private network that this node is in.
+    #[must_use]
+    pub const fn key(&self) -> Option<PreSharedKey> {
+        self.config.key
     }
 
     /// How often due dials are begun and expired things forgotten: a quarter of a second unless

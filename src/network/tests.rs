@@ -2,6 +2,7 @@
 
 mod addresses;
 mod gossip;
+mod private;
 
 use std::future::Future;
 use std::net::Ipv4Addr;

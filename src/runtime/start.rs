@@ -19,7 +19,7 @@ use super::reload::Reload;
 use super::service::{self, Watchdog};
 use super::stop;
 use crate::api::{Api, ApiConfig, BatchLimits, ServeError, Token};
-use crate::config::{Backend, Config, ConfigError, Loaded};
+use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey};
 use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
 use crate::network::{BeaconConfig, Network, NetworkConfig};
@@ -395,7 +395,8 @@ fn network_config(
     network.bind = vec![settings.bind_address];
     network.port = settings.port;
     network.tcp = settings.tcp;
-    network.quic = settings.quic;
+    network.key = settings.key.as_ref().map(NetworkKey::reveal);
+    network.quic = settings.quic && network.key.is_none();
     network.mdns = settings.mdns && !settings.bind_address.is_loopback();
     network.beacon = settings.beacon.then(|| BeaconConfig {
         port: settings.discovery_port,
@@ -406,6 +407,8 @@ fn network_config(
     network.remembered = kept.peers.clone();
     network.kept = kept.addresses.clone();
     network.limits.connections = settings.max_peers;
+    network.limits.connections_per_address = settings.max_connections_per_address as usize;
+    network.limits.connections_per_network = settings.max_connections_per_network as usize;
     network.limits.peers_per_address = settings.max_peers_per_address as usize;
     Ok(network)
 }

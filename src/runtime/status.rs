@@ -67,6 +67,7 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
         connections,
         blocked: network.blocked().copied().collect(),
         sources,
+        network_key: network.key().map(|key| key.fingerprint().to_string()),
     }
 }
 

@@ -14,11 +14,13 @@ use tempfile::TempDir;
 use crate::process::{Client, Process};
 
 /// What handing on shows: caches, limits, pauses, what would take days, and what would speak to the network around.
-const ELSEWHERE: [&str; 8] = [
+const ELSEWHERE: [&str; 10] = [
     "OCM_DATABASE_CACHE_MIB",
     "OCM_NETWORK_MDNS",
     "OCM_NETWORK_BEACON_HOSTS",
     "OCM_NETWORK_MAX_PEERS",
+    "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS",
+    "OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK",
     "OCM_NETWORK_MAX_PEERS_PER_ADDRESS",
     "OCM_NETWORK_SYNC_INTERVAL_SECONDS",
     "OCM_API_BATCH_TIMEOUT_SECONDS",
@@ -69,6 +71,8 @@ const fn case(
     Case { variable, value, with: &[], effect }
 }
 
+const KEY: &str = "/key/swarm/psk/1.0.0/\n/base16/\n\
+                   0707070707070707070707070707070707070707070707070707070707070707";
 const SEED: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 const SPACE: &str = "v06gvo64eg4000j98rll2p1v6ja5rcou5lht576rbekrhe7t693385a6d5paa9b9u";
 
@@ -97,6 +101,7 @@ const CASES: &[Case] = &[
         effect: |seen, _, _| seen.source("beacon") != "off",
     },
     case("OCM_NETWORK_TCP", "false", |seen, _, _| !seen.listens("/tcp/")),
+    case("OCM_NETWORK_KEY", KEY, |seen, _, _| !seen.listens("/quic-v1")),
     case("OCM_NETWORK_QUIC", "false", |seen, _, _| !seen.listens("/quic-v1")),
     case("OCM_IDENTITY_HANDLE", "the-mill", |seen, _, _| seen.status["handle"] == "the-mill"),
     case("OCM_IDENTITY_SEED", SEED, |seen, _, _| {

@@ -35,6 +35,7 @@ async fn the_node_shows_itself() {
         "unrendered",
         "sources",
         "blocked",
+        "network_key",
     ] {
         assert!(status.get(key).is_some(), "{key}");
     }

@@ -87,6 +87,24 @@ fn flags_that_contradict_or_make_no_sense_are_refused() {
 }
 
 #[test]
+fn a_network_key_is_made_that_a_node_takes() {
+    let made = || Person::new().run_with(&["config", "network-key"], b"").out;
+    let (one, other) = (made(), made());
+    assert!(one.starts_with("/key/swarm/psk/1.0.0/\n/base16/\n") && one != other, "{one}");
+    let person = Person::new().set("OCM_NETWORK_KEY", &one);
+    let ran = person.run_with(&["config", "show"], b"");
+    assert!(ran.out.contains("network.key = (set)") || ran.out.contains("(set)"), "{}", ran.errors);
+    assert!(!ran.out.contains(one.lines().last().unwrap()), "the key is shown");
+    let person = person.set("OCM_NETWORK_TCP", "false");
+    let ran = person.run_with(&["config", "check"], b"");
+    assert!(
+        ran.exit == Exit::Usage && ran.errors.contains("does not cover QUIC"),
+        "{}",
+        ran.errors
+    );
+}
+
+#[test]
 fn completions_are_printed_for_each_shell() {
     for (shell, sign) in [("bash", "complete -F _ocm"), ("zsh", "#compdef ocm"), ("fish", "ocm")] {
         let ran = Person::new().run_with(&["completions", shell], b"");

@@ -51,7 +51,7 @@ fn each_key_stands_there_with_its_default() {
         }
     }
     let left_out: Vec<&str> = optional.iter().map(String::as_str).collect();
-    assert_eq!(left_out, ["data_dir", "path", "seed_file", "token_file"]);
+    assert_eq!(left_out, ["data_dir", "key_file", "path", "seed_file", "token_file"]);
 
     let loaded = load_file(&uncommented).unwrap();
     assert_eq!(loaded.config, load_env(&[]).unwrap().config);

@@ -12,6 +12,8 @@ use super::*;
 type Row = (&'static str, &'static str, fn(&Config) -> bool);
 
 const SPACE: &str = "v0000000000000000000000000000000000000000000000000000000000000001";
+const KEY: &str = "/key/swarm/psk/1.0.0/\n/base16/\n\
+                   0707070707070707070707070707070707070707070707070707070707070707";
 const SEED: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 const VARIABLES: &[Row] = &[
@@ -41,7 +43,14 @@ const VARIABLES: &[Row] = &[
     }),
     ("OCM_NETWORK_TCP", "no", |c| !c.network.tcp),
     ("OCM_NETWORK_QUIC", "False", |c| !c.network.quic),
+    ("OCM_NETWORK_KEY", KEY, |c| c.network.key.is_some()),
     ("OCM_NETWORK_MAX_PEERS", "7", |c| c.network.max_peers == 7),
+    ("OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS", "4", |c| {
+        c.network.max_connections_per_address == 4
+    }),
+    ("OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK", "5", |c| {
+        c.network.max_connections_per_network == 5
+    }),
     ("OCM_NETWORK_MAX_PEERS_PER_ADDRESS", "3", |c| c.network.max_peers_per_address == 3),
     ("OCM_NETWORK_SYNC_INTERVAL_SECONDS", "5", |c| c.network.sync_interval_seconds == 5),
     ("OCM_IDENTITY_HANDLE", "your-handle", |c| {
@@ -189,13 +198,19 @@ fn a_secret_may_stand_in_a_file_of_its_own() {
     let dir = tempfile::tempdir().unwrap();
     let token = write(dir.path(), "token", "a-token-of-20-chars.\n");
     let seed = write(dir.path(), "seed", &format!("{SEED}\r\n"));
-    let (token, seed) = (token.to_str().unwrap(), seed.to_str().unwrap());
+    let key = write(dir.path(), "network.key", &format!("{KEY}\n"));
+    let [token, seed, key] = [&token, &seed, &key].map(|path| path.to_str().unwrap());
     let holds = |loaded: &Loaded| {
         loaded.config.api.token.as_ref().unwrap().reveal() == "a-token-of-20-chars."
             && loaded.config.identity.seed.as_ref().unwrap().reveal() == &[7; 32]
+            && loaded.config.network.key.as_ref().unwrap().reveal().to_key_file().contains("0707")
     };
 
-    let env = [("OCM_API_TOKEN_FILE", token), ("OCM_IDENTITY_SEED_FILE", seed)];
+    let env = [
+        ("OCM_API_TOKEN_FILE", token),
+        ("OCM_IDENTITY_SEED_FILE", seed),
+        ("OCM_NETWORK_KEY_FILE", key),
+    ];
     let loaded = load_env(&env).unwrap();
     assert!(holds(&loaded));
     assert_eq!(loaded.origins["api.token"].to_string(), "environment OCM_API_TOKEN_FILE");
@@ -203,12 +218,14 @@ fn a_secret_may_stand_in_a_file_of_its_own() {
         assert!(env.iter().any(|(name, _)| Some(*name) == key.env_file().as_deref()));
     }
 
-    let content = format!("[identity]\nseed_file = {seed:?}\n[api]\ntoken_file = {token:?}\n");
+    let content = format!(
+        "[identity]\nseed_file = {seed:?}\n[api]\ntoken_file = {token:?}\n[network]\nkey_file = {key:?}\n"
+    );
     assert!(holds(&load_file(&content).unwrap()));
 
     let command = Overrides::augment_args(Command::new("ocm"));
-    let arguments =
-        ["ocm", "--api-token-file", token, "--set", &format!("identity.seed_file={seed}")];
+    let (seed, key) = (format!("identity.seed_file={seed}"), format!("network.key_file={key}"));
+    let arguments = ["ocm", "--api-token-file", token, "--set", &seed, "--set", &key];
     let matches = command.try_get_matches_from(arguments).unwrap();
     assert!(holds(&load(&Overrides::from_arg_matches(&matches).unwrap(), &[]).unwrap()));
 }
