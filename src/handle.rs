@@ -52,7 +52,7 @@ pub enum NetworkCommand {
     /// No longer dial an address that was given so, nor whom it led to there. A connection stays
     /// until it ends.
     Forget(String),
-    /// End the connections to a peer, and refuse it until it is unblocked or the process ends.
+    /// End the connections to a peer, and refuse it until it is unblocked, in later runs, too.
     Block(PeerId),
     /// Let a peer in again.
     Unblock(PeerId),

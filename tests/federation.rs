@@ -44,6 +44,8 @@ mod node;
 mod offline;
 #[path = "federation/partition.rs"]
 mod partition;
+#[path = "federation/private.rs"]
+mod private;
 #[path = "federation/process.rs"]
 mod process;
 #[path = "federation/puppet.rs"]

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
+use ocm_discovery::{PeerId, PeerIdError};
+use ocm_record::{Did, DidError};
 use serde_json::Value as Json;
 
 use super::value::{Limit, Raw, Setting};
@@ -22,6 +24,15 @@ pub enum PeerAddress {
         /// From 1 to 65535.
         port: u16,
     },
+}
+
+/// Who a peer is: the key of its connections, or the DID that it speaks as.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerName {
+    /// A PeerId.
+    Peer(PeerId),
+    /// A DID.
+    Did(Did),
 }
 
 /// Where beacons are sent besides the broadcast address.
@@ -183,6 +194,32 @@ impl fmt::Display for BeaconHost {
         match self.port {
             Some(port) => write_port(f, &self.host, port),
             None => fmt::Display::fmt(&self.host, f),
+        }
+    }
+}
+
+impl Setting for PeerName {
+    fn expected(_: Limit) -> String {
+        "a PeerId (12D3KooW…) or a DID (did:key:z6Mk…)".into()
+    }
+    fn read(raw: &Raw, _: Limit) -> Result<Self, Option<String>> {
+        let text = raw.trimmed().ok_or(None)?;
+        if text.starts_with("did:") {
+            text.parse().map(Self::Did).map_err(|why: DidError| Some(why.to_string()))
+        } else {
+            text.parse().map(Self::Peer).map_err(|why: PeerIdError| Some(why.to_string()))
+        }
+    }
+    fn show(&self) -> Json {
+        self.to_string().into()
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(peer) => fmt::Display::fmt(peer, f),
+            Self::Did(did) => fmt::Display::fmt(did, f),
         }
     }
 }

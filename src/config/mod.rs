@@ -33,7 +33,7 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-pub use address::{AddressError, BeaconHost, Host, PeerAddress};
+pub use address::{AddressError, BeaconHost, Host, PeerAddress, PeerName};
 pub use error::{ConfigError, Conflict, Problem, WrongValue};
 pub use flag::Overrides;
 pub use handle::Handle;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use libp2p::Multiaddr;
 use ocm_record::SpaceId;
 
-use super::address::{BeaconHost, Host, PeerAddress};
+use super::address::{BeaconHost, Host, PeerAddress, PeerName};
 use super::handle::Handle;
 use super::key::{Preset, settings};
 use super::secret::{NetworkKey, Seed, Token};
@@ -146,6 +146,12 @@ settings! {
         /// The key of a private network, which `ocm config network-key` makes: this node speaks to
         /// those that have it, too, and to nobody else. It does not cover QUIC, which is then off.
         key: Option<NetworkKey> { env: "OCM_NETWORK_KEY", preset: Preset::Unset, secret: true, }
+        /// The only peers that this node speaks to, as PeerIds or DIDs; empty is everyone. Where all are
+        /// PeerIds, others are refused before a word is said; one that has to prove a DID has twenty
+        /// seconds for that, and is neither served nor heard before.
+        allow: Vec<PeerName> {
+            env: "OCM_NETWORK_ALLOW", preset: Preset::Text(""), limit: Limit::Items(1024),
+        }
         /// Connections with peers at one time; further ones are refused. A quarter of them is kept
         /// for those that this node begins, so that nobody from outside can take them all.
         max_peers: u32 {

@@ -105,8 +105,17 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
             Shown::new(json!({"partition": groups}), people)
         }
         DevnetCommand::Heal => {
-            partition::arrange(&devnet, &Groups::whole(devnet.nodes.len()), &patience)?;
-            Shown::new(json!({"partition": null}), "all nodes reach each other again\n")
+            let left = partition::arrange(&devnet, &Groups::whole(devnet.nodes.len()), &patience)?;
+            let mut people = "all nodes reach each other again\n".to_owned();
+            if !left.is_empty() {
+                let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+                people = format!(
+                    "all nodes that run reach each other again; what does not, node {}, still keeps \
+                     the others out: start it and heal again\n",
+                    left.join(", ")
+                );
+            }
+            Shown::new(json!({"partition": null, "not_running": left}), people)
         }
         DevnetCommand::Down { keep } => {
             let shown = take_down(dir, &mut devnet, keep, &interrupt)?;

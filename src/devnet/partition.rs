@@ -84,7 +84,8 @@ fn range(text: &str) -> Option<(usize, usize)> {
 }
 
 /// Has the nodes that run block every peer of another group and let in again every peer of their
-/// own, both over their API; then waits until connections are as they are to be.
+/// own, both over their API; then waits until connections are as they are to be. Returns which nodes
+/// do not run, and are as they were.
 ///
 /// # Errors
 /// When a node does not do as it is asked, or connections do not follow in time.
@@ -92,15 +93,18 @@ pub(crate) fn arrange(
     devnet: &Devnet,
     groups: &Groups,
     patience: &Patience,
-) -> Result<(), DevnetError> {
+) -> Result<Vec<usize>, DevnetError> {
     let runs = |index: &usize| {
         devnet.node(*index).is_ok_and(|node| node.standing(&devnet.executable) == Standing::Ours)
     };
-    let nodes = (0..devnet.nodes.len())
-        .filter(runs)
+    let (running, others): (Vec<usize>, Vec<usize>) =
+        (0..devnet.nodes.len()).partition(|index| runs(index));
+    let nodes = running
+        .into_iter()
         .map(|index| Node::of(devnet, index, None))
         .collect::<Result<Vec<Node>, DevnetError>>()?;
-    arrange_nodes(devnet, &nodes, groups, patience)
+    arrange_nodes(devnet, &nodes, groups, patience)?;
+    Ok(others)
 }
 
 fn arrange_nodes(

@@ -11,7 +11,7 @@ use libp2p::{StreamProtocol, allow_block_list, identify, mdns, memory_connection
 
 use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
 use super::config::{NetworkConfig, NetworkLimits};
-use super::{beacon, crowd, gossip};
+use super::{beacon, crowd, gossip, to_libp2p};
 
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -27,6 +27,7 @@ pub(crate) struct Behaviour {
     crowd: crowd::Behaviour,
     memory: memory_connection_limits::Behaviour,
     pub(crate) blocked: allow_block_list::Behaviour<allow_block_list::BlockedPeers>,
+    allowed: Toggle<allow_block_list::Behaviour<allow_block_list::AllowedPeers>>,
     pub(crate) identify: identify::Behaviour,
     pub(crate) ping: ping::Behaviour,
     pub(crate) gossip: gossip::Behaviour,
@@ -74,6 +75,7 @@ impl Behaviour {
             crowd: crowd::Behaviour::new(config),
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
             blocked: allow_block_list::Behaviour::default(),
+            allowed: allowed(config).into(),
             identify: identify::Behaviour::new(identify),
             ping: ping::Behaviour::default(),
             gossip: gossip::behaviour(limits.topics)?,
@@ -88,6 +90,18 @@ impl Behaviour {
     pub(crate) fn limit_connections(&mut self, limits: &NetworkLimits) {
         *self.limits.limits_mut() = caps(limits);
     }
+}
+
+/// Who is let in at all, where that is known by the key of a connection alone.
+fn allowed(
+    config: &NetworkConfig,
+) -> Option<allow_block_list::Behaviour<allow_block_list::AllowedPeers>> {
+    let allowed = config.allowed.as_ref().filter(|allowed| allowed.dids.is_empty())?;
+    let mut behaviour = allow_block_list::Behaviour::default();
+    for peer in allowed.peers.iter().filter_map(to_libp2p) {
+        behaviour.allow_peer(peer);
+    }
+    Some(behaviour)
 }
 
 fn caps(limits: &NetworkLimits) -> ConnectionLimits {

@@ -4,7 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use libp2p::pnet::PreSharedKey;
-use ocm_discovery::{Remembered, TableLimits};
+use ocm_discovery::{PeerId, Remembered, TableLimits};
+use ocm_node::Allowed;
 use ocm_record::{Boot, SigningKey};
 
 use super::range::IpRange;
@@ -37,6 +38,10 @@ pub struct NetworkConfig {
     pub remembered: Vec<Remembered>,
     /// Addresses that the operator added in an earlier run, dialled for ever, too.
     pub kept: Vec<String>,
+    /// Peers that the operator blocked in an earlier run.
+    pub blocked: Vec<PeerId>,
+    /// The only ones to speak to; everyone where it is `None`.
+    pub allowed: Option<Allowed>,
     /// Ranges from which any number of peers and connections may come; loopback always is one.
     pub exempt: Vec<IpRange>,
     /// Limits.
@@ -133,6 +138,8 @@ impl NetworkConfig {
             bootstrap: Vec::new(),
             remembered: Vec::new(),
             kept: Vec::new(),
+            blocked: Vec::new(),
+            allowed: None,
             exempt: Vec::new(),
             limits: NetworkLimits::default(),
             ban: Duration::from_secs(600),

@@ -109,6 +109,13 @@ impl Connected {
             .collect()
     }
 
+    /// The IP addresses that a peer is connected from or at.
+    pub(super) fn ips(&self, peer: &PeerId) -> Vec<IpAddr> {
+        let connections = self.peers.get(peer).map(|peer| peer.connections.as_slice());
+        let ips = connections.unwrap_or_default().iter().filter_map(|c| ip_of(&c.address));
+        ips.collect()
+    }
+
     /// What is known of each, in the order of their names.
     pub(super) fn infos(&self, source: impl Fn(&PeerId) -> Option<Source>) -> Vec<PeerInfo> {
         self.peers

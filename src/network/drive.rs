@@ -17,7 +17,7 @@ use super::address::{Transport, ip_of, multiaddr, parts};
 use super::behaviour::BehaviourEvent;
 use super::connected::without_peer;
 use super::event::{ChannelId, NetworkEvent, RequestFailure};
-use super::gossip::{GossipId, address_penalty, is_silenced};
+use super::gossip::{GossipId, UNPROVED, address_penalty, is_silenced};
 use super::swarm::{Asked, Network};
 use super::{draw, from_libp2p, to_libp2p};
 
@@ -151,6 +151,10 @@ impl Network {
         let other = if endpoint.is_dialer() { Source::Bootstrap } else { Source::Incoming };
         let text = dialled.map(|_| text.as_str());
         self.table.connected(peer, text, dialled.unwrap_or(other), now);
+        if first && self.config.allowed.as_ref().is_some_and(|of| !of.peers.contains(&peer)) {
+            self.unproved.insert(peer);
+            self.judge(&peer);
+        }
         self.judge_address(ip_of(&address));
         if first {
             self.ready.push_back(NetworkEvent::Connected { peer });
@@ -162,6 +166,7 @@ impl Network {
         if let Some(lasted) = self.connected.closed(&peer, id, now) {
             self.table.disconnected(&peer, now, draw());
             self.bootstrap.disconnected(&peer, lasted, now, draw());
+            self.unproved.remove(&peer);
             self.ready.push_back(NetworkEvent::Disconnected { peer });
         }
         self.judge_address(ip_of(endpoint.get_remote_address()));
@@ -169,13 +174,21 @@ impl Network {
 
     /// Gives the peers behind one address the score that their number costs.
     fn judge_address(&mut self, ip: Option<IpAddr>) {
-        let Some(ip) = ip else { return };
-        if ip.is_loopback() || self.config.exempt.iter().any(|range| range.contains(ip)) {
-            return;
-        }
-        let peers = self.connected.at(ip);
-        let score = address_penalty(peers.len(), self.config.limits.peers_per_address);
-        for name in peers.iter().filter_map(to_libp2p) {
+        let peers = ip.map(|ip| self.connected.at(ip)).unwrap_or_default();
+        peers.iter().for_each(|peer| self.judge(peer));
+    }
+
+    /// Gives a peer the score that comes from elsewhere than its messages.
+    pub(super) fn judge(&mut self, peer: &PeerId) {
+        let is_exempt = |ip: &IpAddr| {
+            ip.is_loopback() || self.config.exempt.iter().any(|range| range.contains(*ip))
+        };
+        let limit = self.config.limits.peers_per_address;
+        let ips = self.connected.ips(peer).into_iter().filter(|ip| !is_exempt(ip));
+        let penalties = ips.map(|ip| address_penalty(self.connected.at(ip).len(), limit));
+        let unproved = self.unproved.contains(peer).then_some(UNPROVED);
+        let score = penalties.chain(unproved).fold(0.0, f64::min);
+        if let Some(name) = to_libp2p(peer) {
             self.swarm.behaviour_mut().gossip.set_application_score(&name, score);
         }
     }

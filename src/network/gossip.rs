@@ -118,6 +118,10 @@ const THRESHOLDS: PeerScoreThresholds = PeerScoreThresholds {
     opportunistic_graft_threshold: 0.0,
 };
 
+/// The score of a peer of which it is not known yet whether it is spoken to: nothing is published or
+/// told to it, and it is no ground to send it away.
+pub(crate) const UNPROVED: f64 = -60.0;
+
 /// Whether a score is so low that nothing the peer says is heard any more.
 pub(crate) fn is_silenced(score: f64) -> bool {
     score <= THRESHOLDS.graylist_threshold

@@ -69,6 +69,8 @@ pub struct Network {
     pub(super) offences: Offences,
     pub(super) bans: BTreeMap<PeerId, Instant>,
     blocked: BTreeSet<PeerId>,
+    /// Connected peers that have not yet proved that they are spoken to.
+    pub(super) unproved: BTreeSet<PeerId>,
     pub(super) mdns_failed: Option<String>,
     /// When seldom work is due: what expires in minutes.
     pub(super) seldom: Instant,
@@ -133,11 +135,15 @@ impl Network {
             offences: Offences::default(),
             bans: BTreeMap::new(),
             blocked: BTreeSet::new(),
+            unproved: BTreeSet::new(),
             mdns_failed,
             seldom: Instant::now(),
             copy_reported: None,
         };
         network.set_bootstrap(&network.config.bootstrap.clone())?;
+        for peer in network.config.blocked.clone() {
+            network.block(peer);
+        }
         for text in network.config.kept.clone() {
             if let Err(error) = network.dial(&text) {
                 tracing::warn!(%error, "an address kept from the last run is not dialled");
@@ -397,6 +403,14 @@ impl Network {
         let banned = self.bans.remove(&peer).is_some();
         if self.blocked.remove(&peer) || banned {
             self.admit_again(&peer);
+        }
+    }
+
+    /// Takes a peer for one of those that are spoken to: it has proved that it is one. Until then it
+    /// has no part in gossip.
+    pub fn trust(&mut self, peer: PeerId) {
+        if self.unproved.remove(&peer) {
+            self.judge(&peer);
         }
     }
 

@@ -317,6 +317,11 @@ impl EventLoop {
 
     fn tell(&mut self, event: ocm_node::Event) {
         status::observe(&self.metrics, &event);
+        if let (ocm_node::Event::PeerKnown { peer, .. }, Some(network)) =
+            (&event, &mut self.network)
+        {
+            network.trust(*peer);
+        }
         if let ocm_node::Event::Damaged { id } = &event {
             tracing::error!(%id, "a stored record is damaged; it is left out");
         }
@@ -379,7 +384,7 @@ impl EventLoop {
                     }
                 }
                 Job::Network(command, reply) => self.network_command(command, reply),
-                Job::Configure(tuning, done) => self.configure(&tuning, done),
+                Job::Configure(tuning, done) => self.configure(tuning, done),
                 Job::Rows(rows, done) => self.submit(Submitted::Rows(done), rows)?,
                 // What was asked for after it is not begun.
                 Job::Stop => return Ok(ControlFlow::Break(())),

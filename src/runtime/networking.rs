@@ -47,11 +47,13 @@ impl EventLoop {
             }
             NetworkCommand::Block(peer) => {
                 network.block(peer);
-                Ok(NetworkReply::Done)
+                self.show(true);
+                return self.keep_then_answer(answer, Ok(NetworkReply::Done));
             }
             NetworkCommand::Unblock(peer) => {
                 network.unblock(peer);
-                Ok(NetworkReply::Done)
+                self.show(true);
+                return self.keep_then_answer(answer, Ok(NetworkReply::Done));
             }
             NetworkCommand::Ping(peer) if !network.is_connected(&peer) => {
                 Err(NetworkFailure::NotConnected(peer))
@@ -76,7 +78,7 @@ impl EventLoop {
     }
 
     /// Takes up what was configured anew.
-    pub(super) fn configure(&mut self, tuning: &Tuning, done: oneshot::Sender<Result<(), String>>) {
+    pub(super) fn configure(&mut self, tuning: Tuning, done: oneshot::Sender<Result<(), String>>) {
         self.node.set_settings(tuning.settings);
         let mut result = Ok(());
         if let Some(network) = &mut self.network {
@@ -88,7 +90,7 @@ impl EventLoop {
         let _ = done.send(result);
     }
 
-    /// Answers once it is written down which addresses are dialled.
+    /// Answers once it is written down which addresses are dialled, and who is blocked.
     fn keep_then_answer(&mut self, answer: Answer, result: Result<NetworkReply, NetworkFailure>) {
         let saving = self.save_peers();
         tokio::spawn(async move {

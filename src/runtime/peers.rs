@@ -1,13 +1,13 @@
-//! Where peers are, kept from one run to the next: `<data_dir>/peers.json`.
+//! Where peers are and who is blocked, kept from one run to the next: `<data_dir>/peers.json`.
 //!
-//! A JSON object: `addresses`, a list of texts, and `peers`, a list of `[PeerId, addresses, last]`,
-//! `last` in milliseconds since the Unix epoch. What else it has is ignored.
+//! A JSON object: `addresses`, a list of texts; `peers`, a list of `[PeerId, addresses, last]`, `last`
+//! in milliseconds since the Unix epoch; and `blocked`, a list of PeerIds. What else it has is ignored.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
-use ocm_discovery::Remembered;
+use ocm_discovery::{PeerId, Remembered};
 use serde_json::{Map, Value, json};
 
 use crate::network::Network;
@@ -30,6 +30,8 @@ pub(super) struct KeptPeers {
     pub(super) addresses: Vec<String>,
     /// Peers that were connected, and where; times since the Unix epoch.
     pub(super) peers: Vec<Remembered>,
+    /// Peers that the owner blocked.
+    pub(super) blocked: Vec<PeerId>,
 }
 
 impl KeptPeers {
@@ -62,7 +64,7 @@ impl KeptPeers {
                 aside = %aside.display(),
                 faults,
                 "some of where peers were cannot be read; addresses given by `ocm peer connect` \
-                 and `ocm space join` may have to be given again"
+                 and `ocm space join` may have to be given again, and peers to be blocked again"
             );
         }
         Ok(kept)
@@ -83,7 +85,13 @@ impl KeptPeers {
                 Vec::new()
             }
         };
-        let (addresses, peers) = (list("addresses"), list("peers"));
+        let (addresses, peers, blocked) = (list("addresses"), list("peers"), list("blocked"));
+        for peer in blocked {
+            match serde_json::from_value(peer.clone()) {
+                Ok(peer) => kept.blocked.push(peer),
+                Err(error) => faults.push(format!("{peer}: {error}")),
+            }
+        }
         for address in addresses {
             match address {
                 Value::String(text) => kept.addresses.push(text),
@@ -102,7 +110,9 @@ impl KeptPeers {
     fn encode(&self) -> Vec<u8> {
         let peers = self.peers.iter().map(|known| json!([known.peer, known.addresses, known.last]));
         let peers: Vec<Value> = peers.collect();
-        json!({ "addresses": self.addresses, "peers": peers }).to_string().into_bytes()
+        json!({ "addresses": self.addresses, "peers": peers, "blocked": self.blocked })
+            .to_string()
+            .into_bytes()
     }
 
     /// Whether this says as much as what is written: the same addresses, and times little later.
@@ -111,7 +121,7 @@ impl KeptPeers {
             (now.peer, &now.addresses) == (then.peer, &then.addresses)
                 && now.last.abs_diff(then.last) < LATER_MS
         };
-        self.addresses == written.addresses
+        (&self.addresses, &self.blocked) == (&written.addresses, &written.blocked)
             && self.peers.len() == written.peers.len()
             && self.peers.iter().zip(&written.peers).all(same)
     }
@@ -147,6 +157,7 @@ pub(super) fn kept(network: &Network) -> KeptPeers {
     KeptPeers {
         addresses: network.kept().map(str::to_owned).collect(),
         peers: network.worth_remembering(),
+        blocked: network.blocked().copied().collect(),
     }
 }
 
@@ -185,7 +196,6 @@ impl PeersFile {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use ocm_discovery::PeerId;
     use ocm_record::SigningKey;
 
     const NOW: u64 = 1_750_000_000_000;
@@ -254,10 +264,11 @@ mod tests {
                 "nobody",
                 [two.peer, two.addresses, two.last],
             ],
+            "blocked": ["nobody", two.peer],
         });
         std::fs::write(&path, mixed.to_string()).unwrap();
         let addresses = vec!["a:1".to_owned(), "b:1".to_owned()];
-        let good = KeptPeers { addresses, peers: vec![one, two] };
+        let good = KeptPeers { addresses, blocked: vec![two.peer], peers: vec![one, two] };
         assert_eq!(load(dir.path()), good);
         assert_eq!(std::fs::read_to_string(aside(5)).unwrap(), mixed.to_string());
         assert_eq!(load(dir.path()), good, "written at once");
@@ -273,7 +284,7 @@ mod tests {
             "peers": [[one.peer, one.addresses], [two.peer, two.addresses, two.last, "more"]],
         });
         std::fs::write(dir.path().join(FILE), other.to_string()).unwrap();
-        assert_eq!(load(dir.path()), KeptPeers { addresses: Vec::new(), peers: vec![one, two] });
+        assert_eq!(load(dir.path()), KeptPeers { peers: vec![one, two], ..KeptPeers::default() });
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use ocm_discovery::PeerId;
 use ocm_node::storage::{Batch, ReadError};
-use ocm_node::{Identity, Node, OpenError, Output, Settings, layout};
+use ocm_node::{Allowed, Identity, Node, OpenError, Output, Settings, layout};
 use ocm_record::{Boot, Did};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
@@ -19,7 +19,7 @@ use super::reload::Reload;
 use super::service::{self, Watchdog};
 use super::stop;
 use crate::api::{Api, ApiConfig, BatchLimits, ServeError, Token};
-use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey};
+use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName};
 use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
 use crate::network::{BeaconConfig, Network, NetworkConfig};
@@ -307,7 +307,10 @@ fn batch_limits(config: &Config) -> BatchLimits {
 }
 
 fn core_settings(config: &Config) -> Settings {
-    Settings { compare_every_ms: u64::from(config.network.sync_interval_seconds) * 1000 }
+    Settings {
+        compare_every_ms: u64::from(config.network.sync_interval_seconds) * 1000,
+        allowed: allowed(config),
+    }
 }
 
 fn store_options(config: &Config, flags: NodeFlags) -> OpenOptions {
@@ -406,11 +409,25 @@ fn network_config(
     network.bootstrap = seed_peers(config);
     network.remembered = kept.peers.clone();
     network.kept = kept.addresses.clone();
+    network.blocked.clone_from(&kept.blocked);
+    network.allowed = allowed(config);
     network.limits.connections = settings.max_peers;
     network.limits.connections_per_address = settings.max_connections_per_address as usize;
     network.limits.connections_per_network = settings.max_connections_per_network as usize;
     network.limits.peers_per_address = settings.max_peers_per_address as usize;
     Ok(network)
+}
+
+/// Those that are spoken to, where not everyone is.
+fn allowed(config: &Config) -> Option<Allowed> {
+    let mut allowed = Allowed::default();
+    for entry in &config.network.allow {
+        match entry {
+            PeerName::Peer(peer) => drop(allowed.peers.insert(*peer)),
+            PeerName::Did(did) => drop(allowed.dids.insert(*did)),
+        }
+    }
+    (allowed != Allowed::default()).then_some(allowed)
 }
 
 fn seed_peers(config: &Config) -> Vec<String> {

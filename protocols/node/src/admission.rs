@@ -157,6 +157,10 @@ impl Node {
         bytes: &[u8],
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
+        if !self.is_allowed(&peer) {
+            self.out.push(Output::Judge { message, gossip: GossipVerdict::Ignore });
+            return Ok(());
+        }
         let origin = Origin::Gossip(peer);
         let verdict = match self.precheck(SignedRecord::decode(bytes), Some(space), store)? {
             Err(Checked(id, verdict)) => {

@@ -31,7 +31,14 @@ impl Node {
         }
         let nonce = random::draw(&mut self.rng);
         let before = self.next_id();
-        self.peers.insert(peer, Peer::new(nonce, before, self.now));
+        let mut new = Peer::new(nonce, before, self.now);
+        if !self.is_allowed(&peer) {
+            if self.settings.allowed.as_ref().is_some_and(|allowed| allowed.dids.is_empty()) {
+                return self.turn_away(peer, None);
+            }
+            new.prove_by = Some(self.now + limits::PROVE_MS);
+        }
+        self.peers.insert(peer, new);
     }
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {

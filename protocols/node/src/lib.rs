@@ -23,6 +23,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod admission;
+mod allowed;
 mod anti_entropy;
 mod audit;
 mod breaches;
@@ -52,6 +53,7 @@ mod stuck;
 mod verdict;
 pub mod view;
 
+pub use allowed::Allowed;
 pub use input::{BatchId, ChannelId, Command, Input, JobId, MessageId, RequestId, Ticket};
 pub use node::{Identity, Node, OpenError, Settings};
 pub use origin::Origin;
@@ -173,6 +175,8 @@ pub mod limits {
     pub const INTERVAL_MIN_MS: u64 = 10_000;
     /// Milliseconds between comparisons while nothing differs, at most.
     pub const INTERVAL_MAX_MS: u64 = 600_000;
+    /// Milliseconds until a peer must have proved a DID that is spoken to, where not everyone is.
+    pub const PROVE_MS: u64 = 20_000;
     /// Milliseconds until a hello or a list of spaces that was not answered is sent again.
     pub const RETRY_MS: u64 = 5_000;
 }

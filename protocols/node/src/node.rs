@@ -9,6 +9,7 @@ use ocm_record::{
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 
+use crate::allowed::Allowed;
 use crate::breaches::Breaches;
 use crate::hold::HoldBuffer;
 use crate::input::{BatchId, ChannelId, Input, JobId, RequestId, Ticket};
@@ -37,15 +38,17 @@ pub struct Identity {
 }
 
 /// What the owner may choose; none of it changes a verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// Milliseconds between two comparisons with a peer while nothing differs, at most.
     pub compare_every_ms: u64,
+    /// The only ones to speak to; everyone where it is `None`.
+    pub allowed: Option<Allowed>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { compare_every_ms: limits::INTERVAL_MAX_MS }
+        Self { compare_every_ms: limits::INTERVAL_MAX_MS, allowed: None }
     }
 }
 

@@ -19,6 +19,8 @@ pub(crate) struct Peer {
     pub(crate) before: RunNumber,
     /// The spaces both hold, as far as they were named.
     pub(crate) shared: BTreeMap<SpaceId, Shared>,
+    /// Until when it is to prove a DID that is spoken to, where not everyone is.
+    pub(crate) prove_by: Option<u64>,
     /// When to say hello, again if it was not answered or grows old.
     pub(crate) hello_at: Option<u64>,
     /// When to name our spaces, again if they changed.
@@ -140,6 +142,7 @@ impl Peer {
             before,
             known: None,
             shared: BTreeMap::new(),
+            prove_by: None,
             hello_at: Some(now),
             announce_at: None,
             presented: BTreeSet::new(),
@@ -208,6 +211,7 @@ impl Peer {
             self.denied.clear();
             self.announce_at = Some(now);
         }
+        self.prove_by = None;
         self.known = Some(known);
     }
 
@@ -215,7 +219,8 @@ impl Peer {
     pub(crate) fn turn_back(&mut self, by: u64) {
         let shared =
             self.shared.values_mut().flat_map(|s| [&mut s.due, &mut s.began, &mut s.served_until]);
-        let planned = [&mut self.hello_at, &mut self.announce_at].into_iter().flatten();
+        let planned =
+            [&mut self.prove_by, &mut self.hello_at, &mut self.announce_at].into_iter().flatten();
         planned.chain(shared).for_each(|at| *at = at.saturating_sub(by));
         for shared in self.shared.values_mut() {
             shared.late = shared.late.map(|late| late.saturating_sub(by));

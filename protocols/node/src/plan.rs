@@ -40,6 +40,11 @@ impl Node {
                 self.out.push(Output::Disconnect { peer: id, reason });
                 continue;
             }
+            if peer.prove_by.is_some_and(|at| at <= self.now) {
+                peer.prove_by = Some(self.now + limits::PROVE_MS);
+                self.turn_away(id, None);
+                continue;
+            }
             if peer.hello_at.is_some_and(|at| at <= self.now) {
                 peer.hello_at = Some(self.now + limits::RETRY_MS);
                 if let Some(hello) = self.hello(&id) {
@@ -176,7 +181,7 @@ fn peer_deadline(peer: &Peer, full: &BTreeSet<SpaceId>) -> Option<u64> {
     });
     let audit = peer.shared.values().filter_map(|shared| shared.audit.deadline());
     let announce = peer.announce_at.filter(|_| peer.known.is_some());
-    [peer.hello_at, announce, compare.min(), audit.min()].into_iter().flatten().min()
+    [peer.prove_by, peer.hello_at, announce, compare.min(), audit.min()].into_iter().flatten().min()
 }
 
 /// Milliseconds until a peer's turn, one of so many.

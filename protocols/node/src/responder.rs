@@ -160,6 +160,10 @@ impl Node {
             self.out.push(Output::Disconnect { peer: id, reason: reason.into() });
             return;
         }
+        let allowed = self.settings.allowed.as_ref();
+        if allowed.is_some_and(|of| !of.peers.contains(&id) && !of.dids.contains(&verified.did)) {
+            return self.turn_away(id, Some(verified.did));
+        }
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let first = peer.known.is_none();
         let known = Known {

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::super::*;
 use super::*;
+use crate::config::PeerName;
 
 /// Variable, value, and whether the typed configuration has it.
 type Row = (&'static str, &'static str, fn(&Config) -> bool);
@@ -14,6 +15,8 @@ type Row = (&'static str, &'static str, fn(&Config) -> bool);
 const SPACE: &str = "v0000000000000000000000000000000000000000000000000000000000000001";
 const KEY: &str = "/key/swarm/psk/1.0.0/\n/base16/\n\
                    0707070707070707070707070707070707070707070707070707070707070707";
+const ALLOWED: &str = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK,\
+                       12D3KooWNMzcyWSHoMu2nYmBRh9P21USy67KWbhnoZ5kX7pnEdaU";
 const SEED: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=";
 
 const VARIABLES: &[Row] = &[
@@ -44,6 +47,9 @@ const VARIABLES: &[Row] = &[
     ("OCM_NETWORK_TCP", "no", |c| !c.network.tcp),
     ("OCM_NETWORK_QUIC", "False", |c| !c.network.quic),
     ("OCM_NETWORK_KEY", KEY, |c| c.network.key.is_some()),
+    ("OCM_NETWORK_ALLOW", ALLOWED, |c| {
+        matches!(c.network.allow[..], [PeerName::Did(_), PeerName::Peer(_)])
+    }),
     ("OCM_NETWORK_MAX_PEERS", "7", |c| c.network.max_peers == 7),
     ("OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS", "4", |c| {
         c.network.max_connections_per_address == 4

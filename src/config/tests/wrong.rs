@@ -78,6 +78,8 @@ fn a_wrong_value_names_key_value_origin_range_and_remedy() {
         ("OCM_LOG_LEVEL", "verbose"),
         ("OCM_LOG_FORMAT", "xml"),
         ("OCM_PROFILE", "prod"),
+        ("OCM_NETWORK_ALLOW", "alice"),
+        ("OCM_NETWORK_ALLOW", "did:key:z6"),
         ("OCM_LOG_ROTATE", "weekly"),
         ("OCM_LOG_KEEP", "0"),
         ("OCM_DATABASE_BACKEND", "sqlite"),

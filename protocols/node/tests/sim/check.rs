@@ -346,7 +346,7 @@ pub(crate) fn at_the_end(world: &mut World) {
 fn reopened(world: &World, at: usize) {
     let site = &world.sites[at];
     let before = site.node.as_ref().unwrap().snapshot();
-    let settings = Settings { compare_every_ms: world.plan.compare_every };
+    let settings = Settings { compare_every_ms: world.plan.compare_every, ..Settings::default() };
     let (node, _) = Node::open(
         site.identity.clone(),
         settings,

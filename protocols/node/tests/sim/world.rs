@@ -485,7 +485,8 @@ impl World {
             return;
         }
         let seed = self.dice.bytes();
-        let settings = Settings { compare_every_ms: self.plan.compare_every };
+        let settings =
+            Settings { compare_every_ms: self.plan.compare_every, ..Settings::default() };
         let now = self.now;
         let site = &mut self.sites[at];
         let opened =
