@@ -31,25 +31,16 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
     pub(crate) gossip: gossip::Behaviour,
     pub(crate) federation: request_response::Behaviour<FrameCodec>,
-    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The library's asks over IPv4 or over IPv6: hence one for each.
+    pub(crate) mdns4: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) mdns6: Toggle<mdns::tokio::Behaviour>,
     pub(crate) beacon: Toggle<beacon::Behaviour>,
 }
 
 impl Behaviour {
-    /// The behaviours, and why multicast DNS is not among them when it should be.
-    pub(crate) fn new(
-        config: &NetworkConfig,
-        keypair: &Keypair,
-    ) -> Result<(Self, Option<String>), String> {
+    /// The behaviours; multicast DNS is put among them later.
+    pub(crate) fn new(config: &NetworkConfig, keypair: &Keypair) -> Result<Self, String> {
         let limits = &config.limits;
-        let (mdns, mdns_failed) = if config.mdns {
-            match mdns::tokio::Behaviour::new(mdns::Config::default(), keypair.public().into()) {
-                Ok(behaviour) => (Some(behaviour), None),
-                Err(e) => (None, Some(format!("cannot watch the network interfaces: {e}"))),
-            }
-        } else {
-            (None, None)
-        };
         let beacon = config.beacon.clone().map(|beacon| {
             beacon::Behaviour::new(
                 beacon,
@@ -78,10 +69,11 @@ impl Behaviour {
             ping: ping::Behaviour::default(),
             gossip: gossip::behaviour(limits.topics)?,
             federation,
-            mdns: mdns.into(),
+            mdns4: None.into(),
+            mdns6: None.into(),
             beacon: beacon.into(),
         };
-        Ok((behaviour, mdns_failed))
+        Ok(behaviour)
     }
 
     /// Takes up other limits of connections; those that stand stay, also past them.

@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ocm_discovery::Source;
 use ocm_node::Event;
 
 use super::event_loop::now_ms;
@@ -37,19 +36,13 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
         .sources
         .into_iter()
         .map(|source| {
-            let (state, detail) = match source.health {
-                Health::Off => (
-                    "off",
-                    match source.source {
-                        Source::Bootstrap => "no address is configured".to_owned(),
-                        Source::Remembered => "no peer was met before".to_owned(),
-                        _ => "switched off in the configuration".to_owned(),
-                    },
-                ),
-                Health::Working => ("ok", format!("{} peers heard of first here", source.peers)),
-                Health::Failing(cause) => ("failed", cause),
+            let state = match source.health {
+                Health::Off => "off",
+                Health::Working => "ok",
+                Health::Troubled(_) => "troubled",
+                Health::Failing(_) => "failed",
             };
-            SourceHealth { name: source.source.name(), state, detail }
+            SourceHealth { name: source.source.name(), state, detail: source.detail }
         })
         .collect();
     if discovery.copied_key > 0 {
@@ -57,8 +50,9 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
             name: "key",
             state: "failed",
             detail: format!(
-                "{} beacons came from another process with this node's peer key",
-                discovery.copied_key
+                "another process has this node's peer key: {} beacons of it were heard{}",
+                discovery.copied_key,
+                discovery.copied_at.map(|ip| format!(", the last from {ip}")).unwrap_or_default()
             ),
         });
     }
