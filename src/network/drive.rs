@@ -104,6 +104,14 @@ impl Network {
                 self.on_new_address(&address);
                 self.ready.push_back(NetworkEvent::Listening { address: address.to_string() });
             }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                // What goes out from an address that is gone would be silent until it is missed.
+                for id in
+                    ip_of(&address).map(|ip| self.connected.going_out_from(ip)).unwrap_or_default()
+                {
+                    self.swarm.close_connection(id);
+                }
+            }
             SwarmEvent::ListenerClosed { addresses, reason: Err(e), .. } => {
                 let address: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 self.ready.push_back(NetworkEvent::ListenFailed {
