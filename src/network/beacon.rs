@@ -66,6 +66,27 @@ pub(crate) struct BeaconHealth {
     pub(crate) flooder: Option<IpAddr>,
 }
 
+/// The ports that are listened on, TCP and UDP, 0 for none: over IPv4 and over IPv6 each its own
+/// where the system chose them.
+#[derive(Debug, Default)]
+struct Ports {
+    v4: (u16, u16),
+    v6: (u16, u16),
+}
+
+impl Ports {
+    /// Takes note of a listener. Returns whether a beacon can tell of it.
+    fn listen(&mut self, address: &Multiaddr) -> bool {
+        let Some((ip, port, transport)) = parts(address) else { return false };
+        let (tcp, udp) = if ip.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        match transport {
+            Transport::Tcp => *tcp = port,
+            Transport::Quic => *udp = port,
+        }
+        true
+    }
+}
+
 pub(crate) struct Behaviour {
     key: SigningKey,
     boot: Boot,
@@ -77,8 +98,7 @@ pub(crate) struct Behaviour {
     unsent: Option<String>,
     dropped: Recent,
     flooder: Option<IpAddr>,
-    tcp: u16,
-    udp: u16,
+    ports: Ports,
     timer: Option<Pin<Box<Sleep>>>,
     resolving: Option<Pin<Box<dyn Future<Output = Vec<SocketAddr>> + Send>>>,
     events: VecDeque<Heard>,
@@ -104,8 +124,7 @@ impl Behaviour {
             unsent: None,
             dropped: Recent::new(Instant::now()),
             flooder: None,
-            tcp: 0,
-            udp: 0,
+            ports: Ports::default(),
             timer: None,
             resolving: None,
             events: VecDeque::new(),
@@ -146,14 +165,12 @@ impl Behaviour {
 
     fn send(&mut self, hosts: &[SocketAddr]) {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let beacon = Beacon {
-            peer: PeerId::new(self.key.public()),
-            boot: self.boot,
-            tcp: self.tcp,
-            udp: self.udp,
-            time: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let sign = |(tcp, udp)| {
+            let peer = PeerId::new(self.key.public());
+            Beacon { peer, boot: self.boot, tcp, udp, time }.sign(&self.key).ok()
         };
-        let Ok(datagram) = beacon.sign(&self.key) else { return };
+        let (v4, v6) = (sign(self.ports.v4), sign(self.ports.v6));
         let broadcasts = broadcasts(&self.bind, &interfaces())
             .into_iter()
             .map(|ip| SocketAddr::new(ip.into(), self.config.port));
@@ -163,7 +180,9 @@ impl Behaviour {
             .chain(self.ways.to_group(self.config.port));
         let (mut sent, mut cause) = (false, None);
         for (socket, to) in to_all.take(DESTINATIONS) {
-            match socket.try_send_to(&datagram, to) {
+            // Nothing is listened on there: there is nothing to say.
+            let Some(datagram) = (if to.is_ipv4() { &v4 } else { &v6 }) else { continue };
+            match socket.try_send_to(datagram, to) {
                 Ok(_) => sent = true,
                 Err(e) => cause = Some(format!("no beacon could be sent, to {to}: {e}")),
             }
@@ -298,12 +317,8 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         if let FromSwarm::NewListenAddr(NewListenAddr { addr, .. }) = event
-            && let Some((_, port, transport)) = parts(addr)
+            && self.ports.listen(addr)
         {
-            match transport {
-                Transport::Tcp => self.tcp = port,
-                Transport::Quic => self.udp = port,
-            }
             // The first beacon follows soon, yet after the addresses that come together.
             self.wait(Duration::from_millis(50 + draw() % 200));
         }
@@ -328,5 +343,24 @@ impl NetworkBehaviour for Behaviour {
             Some(heard) => Poll::Ready(ToSwarm::GenerateEvent(heard)),
             None => Poll::Pending,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_family_is_told_the_ports_of_its_own() {
+        let mut ports = Ports::default();
+        for (text, told) in [
+            ("/ip4/10.1.0.1/tcp/1", true),
+            ("/ip6/fd00::1/tcp/2", true),
+            ("/ip4/10.1.0.1/udp/3/quic-v1", true),
+            ("/dns4/a.example/tcp/4", false),
+        ] {
+            assert_eq!(ports.listen(&text.parse().unwrap()), told, "{text}");
+        }
+        assert_eq!((ports.v4, ports.v6), ((1, 3), (2, 0)));
     }
 }

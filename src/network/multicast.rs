@@ -26,8 +26,11 @@ use super::swarm::Network;
 /// How long a name is kept: less than the five minutes after which every node asks again.
 const KEPT: Duration = Duration::from_secs(4 * 60);
 
-/// Names heard at a time, at most.
-pub(super) const NAMES: usize = 1024;
+/// Names heard in [`SHOWN`], at most.
+const NAMES: usize = 1024;
+
+/// How long a name counts as heard: as long as an address that it told is good for.
+const SHOWN: Duration = Duration::from_secs(10 * 60);
 
 /// How long it is stopped after too many names.
 const PAUSE: Duration = Duration::from_secs(30);
@@ -39,14 +42,30 @@ pub(super) struct Multicast {
     failed: Option<String>,
     /// Until when it is stopped because of a flood.
     paused: Option<Instant>,
-    /// When each name that the library keeps was first told of.
-    names: BTreeMap<Libp2pPeerId, Instant>,
+    names: BTreeMap<Libp2pPeerId, Name>,
+}
+
+#[derive(Debug)]
+struct Name {
+    /// When it was last told of.
+    heard: Instant,
+    /// Since when the library keeps it, while it does.
+    kept: Option<Instant>,
 }
 
 impl Multicast {
+    fn heard(&mut self, name: Libp2pPeerId, now: Instant) {
+        let name = self.names.entry(name).or_insert(Name { heard: now, kept: None });
+        name.heard = now;
+        name.kept.get_or_insert(now);
+    }
+
+    /// Takes note that the library no longer keeps these.
     pub(super) fn expired<'p>(&mut self, names: impl Iterator<Item = &'p Libp2pPeerId>) {
         for name in names {
-            self.names.remove(name);
+            if let Some(name) = self.names.get_mut(name) {
+                name.kept = None;
+            }
         }
     }
 
@@ -62,15 +81,18 @@ impl Multicast {
         flood.or_else(|| self.failed.clone())
     }
 
-    /// Names heard on the link.
+    /// Names heard on the link in the last ten minutes.
     pub(super) fn names(&self) -> usize {
         self.names.len()
     }
 
-    /// The names that were kept for long enough at this moment.
-    fn stale(&self, now: Instant) -> Vec<Libp2pPeerId> {
-        let old = |told: &Instant| now.saturating_duration_since(*told) >= KEPT;
-        self.names.iter().filter(|(_, told)| old(told)).map(|(name, _)| *name).collect()
+    /// The names that were kept for long enough at this moment. Those not heard for long are
+    /// forgotten.
+    fn stale(&mut self, now: Instant) -> Vec<Libp2pPeerId> {
+        let age = |since: Instant| now.saturating_duration_since(since);
+        self.names.retain(|_, name| name.kept.is_some() || age(name.heard) < SHOWN);
+        let kept = self.names.iter().filter_map(|(id, name)| Some((id, name.kept?)));
+        kept.filter(|(_, since)| age(*since) >= KEPT).map(|(id, _)| *id).collect()
     }
 }
 
@@ -108,7 +130,7 @@ impl Network {
     pub(super) fn on_mdns(&mut self, found: Vec<(Libp2pPeerId, Multiaddr)>) {
         let now = Instant::now();
         for (name, address) in found {
-            self.multicast.names.entry(name).or_insert(now);
+            self.multicast.heard(name, now);
             self.on_mdns_address(&name, &address);
         }
         if self.multicast.names.len() > NAMES {
@@ -207,10 +229,13 @@ mod tests {
     fn a_name_is_kept_for_minutes_whatever_its_sender_says() {
         let (mut multicast, now) = (Multicast::default(), Instant::now());
         let (old, new) = (Libp2pPeerId::random(), Libp2pPeerId::random());
-        multicast.names.insert(old, now);
-        multicast.names.insert(new, now + Duration::from_secs(60));
+        multicast.heard(old, now);
+        multicast.heard(new, now + Duration::from_secs(60));
         assert_eq!(multicast.stale(now + KEPT), [old]);
         multicast.expired([&old].into_iter());
-        assert_eq!((multicast.names(), multicast.stale(now + KEPT).len()), (1, 0));
+        assert_eq!((multicast.stale(now + KEPT).len(), multicast.names()), (0, 2));
+        multicast.heard(new, now + SHOWN);
+        assert_eq!(multicast.stale(now + SHOWN), [new], "it counts from when it was kept first");
+        assert_eq!(multicast.names(), 1, "the other one was not heard again");
     }
 }

@@ -131,7 +131,10 @@ impl Network {
         if let Some(cause) = self.multicast.failure() {
             return (Health::Failing(cause.clone()), cause);
         }
-        let names = format!("{} peers answer on the local link", self.multicast.names());
+        let names = format!(
+            "{} peers answered on the link in the last ten minutes",
+            self.multicast.names()
+        );
         troubled(self.reports.mdns.trouble(Instant::now()), names)
     }
 

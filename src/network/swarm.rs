@@ -17,7 +17,7 @@ use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Remembered};
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::address::{AddressError, PeerAddress, Transport, multiaddr};
+use super::address::{AddressError, PeerAddress, Transport, ip_of, is_dialable, multiaddr};
 use super::behaviour::Behaviour;
 use super::codec::FRAME_BYTES;
 use super::config::NetworkConfig;
@@ -484,7 +484,8 @@ impl Network {
     /// Where this node can be dialled: multiaddrs without PeerId, one for each interface.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<String> {
-        let mut addresses: Vec<String> = self.swarm.listeners().map(ToString::to_string).collect();
+        let listeners = self.swarm.listeners().filter(|a| ip_of(a).is_none_or(is_dialable));
+        let mut addresses: Vec<String> = listeners.map(ToString::to_string).collect();
         addresses.sort_unstable();
         addresses
     }
