@@ -69,7 +69,8 @@ fn while_flooding<T>(
         let stop = Stop(&ended);
         scope.spawn(|| {
             from.within(|| {
-                let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+                // Bound to its card, it needs no route to a group.
+                let socket = UdpSocket::bind("10.1.0.66:0").unwrap();
                 socket.set_broadcast(true).unwrap();
                 for (n, datagram) in datagrams.iter().cycle().enumerate() {
                     if ended.load(Ordering::Relaxed) {
