@@ -305,7 +305,7 @@ impl Network {
             .collect();
         let sighting = self.table.heard_beacon(beacon, from.ip(), &addresses, self.now_ms());
         if matches!(sighting, Sighting::CopiedKey { .. }) {
-            self.copied_at = Some(from.ip());
+            self.copied_at = Some((from.ip(), Instant::now()));
         }
         self.tell_sighting(beacon.peer, Source::Beacon, sighting);
     }

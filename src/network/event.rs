@@ -234,8 +234,8 @@ pub struct Discovery {
     pub bootstrap: Vec<BootstrapStatus>,
     /// Beacons in this node's name by another process, ever.
     pub copied_key: u64,
-    /// Where the last of them came from.
-    pub copied_at: Option<std::net::IpAddr>,
+    /// Where the last of them came from, and how long ago.
+    pub copied_at: Option<(std::net::IpAddr, Duration)>,
 }
 
 /// Why there is no network.

@@ -120,7 +120,7 @@ impl Network {
                 SourceHealth { source, health, detail, peers }
             })
             .collect();
-        let copied_at = self.copied_at;
+        let copied_at = self.copied_at.map(|(ip, at)| (ip, at.elapsed()));
         Discovery { sources, bootstrap, copied_key: counts.copied_key, copied_at }
     }
 

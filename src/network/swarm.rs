@@ -74,8 +74,8 @@ pub struct Network {
     pub(super) multicast: Multicast,
     /// What the sources told of in the last minute.
     pub(super) reports: Reports,
-    /// Where a copy of this node's key was heard last.
-    pub(super) copied_at: Option<IpAddr>,
+    /// Where a copy of this node's key was heard last, and when.
+    pub(super) copied_at: Option<(IpAddr, Instant)>,
     /// When seldom work is due: what expires in minutes.
     pub(super) seldom: Instant,
     /// The copied key was last reported then.

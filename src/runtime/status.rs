@@ -9,6 +9,9 @@ use crate::handle::{Connection, NetworkStatus, SourceHealth, Status};
 use crate::network::{Direction, Health, Network};
 use crate::telemetry::metrics::{Metrics, Outcome, Queue, Reason, Verdict};
 
+/// How long a copy of the node's key is shown after it was last heard.
+const COPY_SHOWN: Duration = Duration::from_secs(10 * 60);
+
 /// The network's part of the status.
 pub(super) fn of_network(network: &Network) -> NetworkStatus {
     let connections = network
@@ -45,14 +48,15 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
             SourceHealth { name: source.source.name(), state, detail: source.detail }
         })
         .collect();
-    if discovery.copied_key > 0 {
+    if let Some((ip, ago)) = discovery.copied_at.filter(|(_, ago)| *ago < COPY_SHOWN) {
         sources.push(SourceHealth {
             name: "key",
             state: "failed",
             detail: format!(
-                "another process has this node's peer key: {} beacons of it were heard{}",
+                "another process has this node's peer key: {} beacons of it were heard, the last \
+                 from {ip} {} s ago",
                 discovery.copied_key,
-                discovery.copied_at.map(|ip| format!(", the last from {ip}")).unwrap_or_default()
+                ago.as_secs()
             ),
         });
     }

@@ -132,11 +132,12 @@ pub(super) fn wanted(bind: &[IpAddr], interfaces: &[if_addrs::Interface]) -> Vec
 
 /// The IPv6 addresses that beacons are sent from to the group, with the numbers of their
 /// interfaces. One of the local link alone (`fe80::…`) is none: nobody can dial it without knowing
-/// the link.
+/// the link. Nor is one of a tunnel, which leads to a single other side.
 fn sources(bind: &[IpAddr], interfaces: &[if_addrs::Interface]) -> Vec<(Ipv6Addr, u32)> {
     let every = bind.iter().any(|ip| ip.is_ipv6() && ip.is_unspecified());
     let mut found: Vec<(Ipv6Addr, u32)> = interfaces
         .iter()
+        .filter(|interface| !interface.is_p2p())
         .filter_map(|interface| match &interface.addr {
             if_addrs::IfAddr::V6(address) => Some((address.ip, interface.index?)),
             if_addrs::IfAddr::V4(_) => None,
@@ -233,6 +234,7 @@ mod tests {
             interface("2001:db8::2", Some(2)),
             interface("fd01::3", Some(3)),
             interface("fd02::4", None),
+            if_addrs::Interface { is_p2p: true, ..interface("fd03::5", Some(5)) },
         ];
         let ip = |text: &str| -> Ipv6Addr { text.parse().unwrap() };
         let any = IpAddr::from(Ipv6Addr::UNSPECIFIED);
