@@ -73,7 +73,7 @@ impl Network {
         if now.saturating_duration_since(self.seldom) >= SELDOM {
             self.seldom = now;
             self.table.expire(self.now_ms());
-            self.drop_stale_names();
+            self.watch_mdns();
         }
         self.end_mdns_pause();
         self.dial_due();

@@ -6,7 +6,8 @@
 //! [`PAUSE`].
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv6Addr};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use libp2p::core::transport::ListenerId;
@@ -16,12 +17,16 @@ use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
 use libp2p::{Multiaddr, PeerId as Libp2pPeerId};
 use ocm_discovery::Source;
+use socket2::{Domain, Protocol, Socket, Type};
 
 use super::address::{is_dialable, parts};
 use super::beacon::interfaces;
 use super::connected::without_peer;
 use super::from_libp2p;
 use super::swarm::Network;
+
+/// The port of multicast DNS.
+const PORT: u16 = 5353;
 
 /// How long a name is kept: less than the five minutes after which every node asks again.
 const KEPT: Duration = Duration::from_secs(4 * 60);
@@ -103,6 +108,13 @@ impl Network {
         if !self.config.mdns {
             return;
         }
+        if let Err(e) = probe() {
+            // The library would say so in the log, and not try again.
+            self.multicast.failed = Some(format!(
+                "cannot listen on UDP port {PORT}: {e}; stop what holds the port for itself alone"
+            ));
+            return;
+        }
         let own = *self.swarm.local_peer_id();
         let listeners: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
         let make = |enable_ipv6| {
@@ -163,8 +175,11 @@ impl Network {
         }
     }
 
-    /// Drops the names that were kept for long enough.
-    pub(super) fn drop_stale_names(&mut self) {
+    /// Drops the names that were kept for long enough, and tries again what did not start.
+    pub(super) fn watch_mdns(&mut self) {
+        if self.multicast.failed.is_some() {
+            self.start_mdns();
+        }
         let stale = self.multicast.stale(Instant::now());
         self.drop_names(&stale);
     }
@@ -189,6 +204,15 @@ impl Network {
         }
         self.multicast.expired(names.iter());
     }
+}
+
+/// Whether the port can be shared with whatever else speaks multicast DNS on this machine.
+fn probe() -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())
 }
 
 /// Whether an address lies on a network that this machine has an address on.

@@ -123,6 +123,18 @@ impl Node {
         }
     }
 
+    /// Has it stop in good order.
+    pub(crate) fn stop(&mut self) {
+        let (status, answer) = self.ask("POST", "/v1/stop", None).unwrap();
+        assert_eq!(status, 202, "{answer}");
+        let mut child = self.child.borrow_mut().take().unwrap();
+        let began = Instant::now();
+        while child.try_wait().unwrap().is_none() {
+            assert!(began.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Its next start is with these variables.
     pub(crate) fn set(&mut self, settings: &[(&str, &str)]) {
         self.settings = settings.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
