@@ -16,6 +16,13 @@ use super::{beacon, crowd, gossip};
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Between two pings on a connection.
+const PING_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the answer to a ping may take. The second in a row that takes longer ends the
+/// connection: whoever vanished without a word is missed after half a minute or so.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Requests under way on one connection, in both directions together: it bounds what a peer can
 /// have in memory here to as many frames.
 const STREAMS_PER_CONNECTION: usize = 32;
@@ -66,7 +73,9 @@ impl Behaviour {
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.memory_bytes),
             blocked: allow_block_list::Behaviour::default(),
             identify: identify::Behaviour::new(identify),
-            ping: ping::Behaviour::default(),
+            ping: ping::Behaviour::new(
+                ping::Config::default().with_interval(PING_PAUSE).with_timeout(PING_TIMEOUT),
+            ),
             gossip: gossip::behaviour(limits.topics)?,
             federation,
             mdns4: None.into(),
