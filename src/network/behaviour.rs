@@ -20,7 +20,7 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 const PING_PAUSE: Duration = Duration::from_secs(10);
 
 /// How long the answer to a ping may take. The second in a row that takes longer ends the
-/// connection: whoever vanished without a word is missed after half a minute or so.
+/// connection: whoever vanished without a word is missed after twenty to forty seconds.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Requests under way on one connection, in both directions together: it bounds what a peer can

@@ -3,20 +3,30 @@
 use crate::lan::{BEACON_ALONE, MDNS_ALONE};
 use crate::node::{Node, exchange, host, site, until_joined};
 
-#[test]
-fn two_nodes_on_one_host_share_the_discovery_port() {
-    let Some(site) = site("one host, two nodes") else { return };
+/// Two nodes on one host, and a third elsewhere.
+fn share_a_host(test: &str, settings: &[(&str, &str)]) {
+    let Some(site) = site(test) else { return };
     let lan = site.lan().unwrap();
     let shared = host(&site, "shared", &lan, &["10.1.0.1/24"]);
     let second = [("OCM_NETWORK_PORT", "9080"), ("OCM_API_LISTEN", "127.0.0.1:9845")];
     let nodes = [
-        Node::start(&shared, &BEACON_ALONE),
-        Node::start(&shared, &[&BEACON_ALONE[..], &second].concat()),
-        Node::start(&host(&site, "other", &lan, &["10.1.0.2/24"]), &BEACON_ALONE),
+        Node::start(&shared, settings),
+        Node::start(&shared, &[settings, &second].concat()),
+        Node::start(&host(&site, "other", &lan, &["10.1.0.2/24"]), settings),
     ];
     let nodes: Vec<&Node> = nodes.iter().collect();
     until_joined(&nodes);
     exchange(&nodes);
+}
+
+#[test]
+fn two_nodes_on_one_host_share_the_discovery_port() {
+    share_a_host("one host, two nodes, beacon", &BEACON_ALONE);
+}
+
+#[test]
+fn two_nodes_on_one_host_share_multicast_dns() {
+    share_a_host("one host, two nodes, mDNS", &MDNS_ALONE);
 }
 
 /// A host on two networks is found on both, which do not reach each other.

@@ -77,11 +77,20 @@ fn a_beacon_to_a_configured_host_passes_a_router() {
     far.lock().unwrap().route("default", [10, 2, 0, 1].into()).unwrap();
     near.lock().unwrap().write_etc("hosts", "10.2.0.2 far.example\n").unwrap();
     let alone = Node::start(&host(&site, "alone", &two, &["10.2.0.3/24"]), &MDNS_ALONE);
+    // What is sent to one host reaches one node there: another one has a port of its own.
+    let own_ports = [
+        ("OCM_NETWORK_PORT", "9080"),
+        ("OCM_DISCOVERY_PORT", "9081"),
+        ("OCM_API_LISTEN", "127.0.0.1:9845"),
+    ];
+    let second = Node::start(&far, &[&BEACON_ALONE[..], &own_ports].concat());
     let far = Node::start(&far, &BEACON_ALONE);
-    let names = [("OCM_NETWORK_BEACON_HOSTS", "far.example"), BEACON_ALONE[0]];
+    let names = [("OCM_NETWORK_BEACON_HOSTS", "far.example,far.example:9081"), BEACON_ALONE[0]];
     let near = Node::start(&near, &names);
-    until_joined(&[&near, &far]);
-    assert_eq!(far.peers()[&near.peer], "beacon");
-    exchange(&[&near, &far]);
+    near.until_peers(&[&far, &second]);
+    for node in [&far, &second] {
+        assert_eq!(node.peers()[&near.peer], "beacon");
+    }
+    exchange(&[&far, &near, &second]);
     alone.assert_isolated();
 }
