@@ -5,7 +5,7 @@
 
 mod parity;
 
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -71,7 +71,7 @@ impl Finding {
 pub struct RunningNode {
     /// Peers connected.
     pub peers: u64,
-    /// Sources of addresses: name, state (`off`, `ok`, `failed`), detail.
+    /// Sources of addresses: name, state (`off`, `ok`, `troubled`, `failed`), detail.
     pub sources: Vec<(String, String, String)>,
     /// The spaces it holds.
     pub spaces: Vec<HeldSpace>,
@@ -196,7 +196,13 @@ fn check_ports(config: &Config, running: bool) -> Vec<Finding> {
     if running {
         return vec![Finding::ok("ports", "held by the running node")];
     }
-    let bind = config.network.bind_address;
+    let bind = match config.network.bind_address {
+        // Every address; on a machine without IPv6 that is every IPv4 address.
+        any @ IpAddr::V6(Ipv6Addr::UNSPECIFIED) if UdpSocket::bind((any, 0)).is_err() => {
+            Ipv4Addr::UNSPECIFIED.into()
+        }
+        other => other,
+    };
     let mut findings = Vec::new();
     if config.network.enable_network_calls {
         let port = config.network.port;
@@ -249,14 +255,38 @@ fn check_peers(config: &Config, running: Option<&RunningNode>) -> Vec<Finding> {
     } else {
         Finding::ok("peers", format!("{} connected", node.peers))
     }];
-    for (name, state, detail) in &node.sources {
-        let text = format!("{name}: {detail}");
-        findings.push(match state.as_str() {
-            "failed" => Finding::fault("peers", text, "mend it, or switch that source off"),
-            _ => Finding::ok("peers", text),
-        });
-    }
+    findings.extend(node.sources.iter().map(|(name, state, detail)| {
+        let check = "discovery";
+        match state.as_str() {
+            "off" => Finding::ok(check, format!("{name}: off, {detail}")),
+            "troubled" => Finding::warning(check, format!("{name}: {detail}"), remedy(name)),
+            "failed" => Finding::fault(check, format!("{name}: {detail}"), remedy(name)),
+            _ => Finding::ok(check, format!("{name}: {detail}")),
+        }
+    }));
     findings
+}
+
+/// What to do about a source of peers that is not well.
+fn remedy(source: &str) -> &'static str {
+    match source {
+        "mdns" => {
+            "find out which host it is; or switch it off: network.mdns (OCM_NETWORK_MDNS) = false"
+        }
+        "beacon" => {
+            "find out which host it is, or set network.discovery_port (OCM_DISCOVERY_PORT); or \
+             switch it off: network.beacon (OCM_NETWORK_BEACON) = false"
+        }
+        "bootstrap" => {
+            "correct network.seed_peers (OCM_SEED_PEERS), or `ocm peer forget ADDRESS` for one that \
+             was given by `ocm peer connect`; they are tried again all the time"
+        }
+        "key" => {
+            "stop one of the two nodes; in the data directory of the copy, remove keys/peer.key \
+             before it starts again"
+        }
+        _ => "see the log of the node",
+    }
 }
 
 #[cfg(test)]
@@ -372,10 +402,14 @@ mod tests {
         let alone = RunningNode { sources: vec![source("failed")], ..none.clone() };
         let findings = check_peers(&config, Some(&alone));
         found(&findings, "peers", State::Warning, "isolated");
-        found(&findings, "peers", State::Fault, "beacon: port 8081 is taken");
+        found(&findings, "discovery", State::Fault, "beacon: port 8081 is taken");
         let joined = RunningNode { peers: 2, sources: vec![source("ok")], ..none };
         let findings = check_peers(&config, Some(&joined));
         found(&findings, "peers", State::Ok, "2 connected");
-        found(&findings, "peers", State::Ok, "beacon");
+        found(&findings, "discovery", State::Ok, "beacon");
+        let flooded = RunningNode { sources: vec![source("troubled"), source("off")], ..joined };
+        let findings = check_peers(&config, Some(&flooded));
+        found(&findings, "discovery", State::Warning, "beacon: port 8081");
+        found(&findings, "discovery", State::Ok, "beacon: off, ");
     }
 }

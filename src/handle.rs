@@ -128,9 +128,9 @@ pub struct Connection {
 /// How one source of addresses fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceHealth {
-    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`.
+    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`, `incoming`; `key` where this node's was copied.
     pub name: &'static str,
-    /// `off`, `ok` or `failed`.
+    /// `off`, `ok`, `troubled` (it works, and something is to be looked at) or `failed`.
     pub state: &'static str,
     /// What it says, for people.
     pub detail: String,

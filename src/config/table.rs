@@ -117,8 +117,8 @@ settings! {
             env: "OCM_DISCOVERY_PORT", preset: Preset::Text("8081"), limit: Limit::Range(0, 65_535),
         }
         /// The address of this machine that federation and discovery use; the API has its own
-        /// (`api.listen`). 0.0.0.0 is every IPv4 address, :: every IPv6 address.
-        bind_address: IpAddr { env: "OCM_BIND_ADDRESS", preset: Preset::Text("0.0.0.0"), }
+        /// (`api.listen`). :: is every address, IPv6 and IPv4; 0.0.0.0 is every IPv4 address.
+        bind_address: IpAddr { env: "OCM_BIND_ADDRESS", preset: Preset::Text("::"), }
         /// Whether the node uses the network at all. When false it listens for no peer and dials
         /// none; the API still answers.
         enable_network_calls: bool { env: "OCM_ENABLE_NETWORK_CALLS", preset: Preset::Text("true"), }
@@ -139,6 +139,8 @@ settings! {
         beacon_hosts: Vec<BeaconHost> {
             env: "OCM_NETWORK_BEACON_HOSTS", preset: Preset::Text(""), limit: Limit::Items(32),
         }
+        /// Whether to dial peers that were connected in the last week, in earlier runs, too.
+        remember: bool { env: "OCM_NETWORK_REMEMBER", preset: Preset::Text("true"), }
         /// Whether to listen and dial with TCP.
         tcp: bool { env: "OCM_NETWORK_TCP", preset: Preset::Text("true"), }
         /// Whether to listen and dial with QUIC.

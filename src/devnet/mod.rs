@@ -25,6 +25,8 @@ mod error;
 mod interrupt;
 mod load;
 mod mesh;
+#[cfg(target_os = "linux")]
+pub mod netns;
 mod partition;
 mod ports;
 mod process;

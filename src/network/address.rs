@@ -262,6 +262,12 @@ pub(crate) fn parts(address: &Multiaddr) -> Option<(IpAddr, u16, Transport)> {
     }
 }
 
+/// Whether an address means the same to every node of its network: that of a link alone
+/// (`fe80::…`) needs the name of the link, which multiaddrs here do not carry.
+pub(crate) const fn is_dialable(ip: IpAddr) -> bool {
+    !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
+}
+
 /// The IP address at the head of a multiaddr.
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {

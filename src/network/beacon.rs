@@ -1,9 +1,10 @@
 //! The UDP beacon as a behaviour of the swarm: sends ours, hears others'.
 
-use std::collections::VecDeque;
+mod ways;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::future::Future;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -18,21 +19,26 @@ use libp2p::swarm::{
 use libp2p::{Multiaddr, PeerId as Libp2pPeerId};
 use ocm_discovery::{BEACON_BYTES, Beacon, PeerId};
 use ocm_record::{Boot, SigningKey};
-use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::ReadBuf;
-use tokio::net::UdpSocket;
 use tokio::time::Sleep;
 
 use super::address::{Transport, parts};
 use super::config::BeaconConfig;
 use super::draw;
+use super::recent::Recent;
+pub(super) use ways::interfaces;
+use ways::{Ways, broadcasts};
 
-/// Datagrams read before the rest of the swarm has its turn.
-const READS_PER_TURN: usize = 32;
+/// Datagrams read from one socket before the others, and the rest of the swarm, have their turn.
+const READS_PER_TURN: usize = 16;
 
 /// Datagrams verified in one second; more are dropped unread, so that no flood costs more than
 /// a hundredth of a core.
 const VERIFIES_PER_SECOND: u32 = 200;
+
+/// Of them, from one IP address: ten nodes behind it may all be heard, and one that floods leaves
+/// room for everyone else.
+const VERIFIES_PER_HOST: u32 = 20;
 
 /// Hosts that beacons are sent to besides the broadcast.
 const HOSTS: usize = 32;
@@ -54,14 +60,31 @@ pub(crate) struct BeaconHealth {
     pub(crate) closed: Option<String>,
     /// Why the last beacon could be sent nowhere.
     pub(crate) unsent: Option<String>,
-    /// Beacons sent.
-    pub(crate) sent: u64,
-    /// Beacons of anyone heard.
-    pub(crate) heard: u64,
-    /// Datagrams that were no beacon.
-    pub(crate) refused: u64,
-    /// Datagrams dropped unread.
+    /// Datagrams dropped unread in the last minute.
     pub(crate) dropped: u64,
+    /// Where the last of them came from.
+    pub(crate) flooder: Option<IpAddr>,
+}
+
+/// The ports that are listened on, TCP and UDP, 0 for none: over IPv4 and over IPv6 each its own
+/// where the system chose them.
+#[derive(Debug, Default)]
+struct Ports {
+    v4: (u16, u16),
+    v6: (u16, u16),
+}
+
+impl Ports {
+    /// Takes note of a listener. Returns whether a beacon can tell of it.
+    fn listen(&mut self, address: &Multiaddr) -> bool {
+        let Some((ip, port, transport)) = parts(address) else { return false };
+        let (tcp, udp) = if ip.is_ipv4() { &mut self.v4 } else { &mut self.v6 };
+        match transport {
+            Transport::Tcp => *tcp = port,
+            Transport::Quic => *udp = port,
+        }
+        true
+    }
 }
 
 pub(crate) struct Behaviour {
@@ -69,16 +92,19 @@ pub(crate) struct Behaviour {
     boot: Boot,
     config: BeaconConfig,
     bind: Vec<IpAddr>,
-    /// Opened again at every interval while one is missing.
-    sockets: Vec<UdpSocket>,
-    health: BeaconHealth,
-    tcp: u16,
-    udp: u16,
+    /// Looked after at every interval: interfaces come and go.
+    ways: Ways,
+    closed: Option<String>,
+    unsent: Option<String>,
+    dropped: Recent,
+    flooder: Option<IpAddr>,
+    ports: Ports,
     timer: Option<Pin<Box<Sleep>>>,
     resolving: Option<Pin<Box<dyn Future<Output = Vec<SocketAddr>> + Send>>>,
     events: VecDeque<Heard>,
     second: Instant,
-    verified: u32,
+    /// Datagrams verified in this second, by where they came from.
+    verified: BTreeMap<IpAddr, u32>,
 }
 
 impl Behaviour {
@@ -93,47 +119,44 @@ impl Behaviour {
             boot,
             config,
             bind,
-            sockets: Vec::new(),
-            health: BeaconHealth::default(),
-            tcp: 0,
-            udp: 0,
+            ways: Ways::default(),
+            closed: None,
+            unsent: None,
+            dropped: Recent::new(Instant::now()),
+            flooder: None,
+            ports: Ports::default(),
             timer: None,
             resolving: None,
             events: VecDeque::new(),
             second: Instant::now(),
-            verified: 0,
+            verified: BTreeMap::new(),
         };
         behaviour.open();
         behaviour
     }
 
     pub(crate) fn health(&self) -> BeaconHealth {
-        self.health.clone()
+        let dropped = self.dropped.sum(Instant::now());
+        BeaconHealth {
+            closed: self.closed.clone(),
+            unsent: self.unsent.clone(),
+            dropped,
+            flooder: self.flooder.filter(|_| dropped > 0),
+        }
     }
 
-    /// Opens what is to be listened on. Bound to one address, the broadcast of its interface
-    /// needs a socket of its own.
+    /// Opens what is to be listened on, and closes what is no longer.
     fn open(&mut self) {
-        self.sockets.clear();
-        let mut cause = None;
-        for ip in wanted(&self.bind, &interfaces()) {
-            match open_socket(SocketAddr::new(ip, self.config.port)) {
-                Ok(socket) => self.sockets.push(socket),
-                // Without IPv6 the broadcast goes on as before; the interface's broadcast address
-                // is a help to hearing, not a condition of it.
-                Err(e) if ip.is_ipv4() && self.bind.contains(&ip) => cause = Some((ip, e)),
-                Err(e) => tracing::debug!(%ip, error = %e, "no beacons are heard there"),
-            }
-        }
-        self.health.closed = cause.map(|(ip, e)| {
+        let cause = self.ways.follow(&self.bind, &interfaces(), self.config.port);
+        self.closed = cause.map(|(ip, e)| {
             format!(
                 "cannot listen for beacons on UDP {ip}:{}: {e}; stop what holds the port, or set \
                  network.discovery_port (OCM_DISCOVERY_PORT) to the one your other nodes use",
                 self.config.port
             )
         });
-        if self.sockets.is_empty() && self.health.closed.is_none() {
-            self.health.closed = Some(format!(
+        if self.ways.open.is_empty() && self.closed.is_none() {
+            self.closed = Some(format!(
                 "no address to listen on for beacons could be opened on UDP port {}",
                 self.config.port
             ));
@@ -142,39 +165,35 @@ impl Behaviour {
 
     fn send(&mut self, hosts: &[SocketAddr]) {
         let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let beacon = Beacon {
-            peer: PeerId::new(self.key.public()),
-            boot: self.boot,
-            tcp: self.tcp,
-            udp: self.udp,
-            time: u64::try_from(time.as_millis()).unwrap_or(u64::MAX),
+        let time = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let sign = |(tcp, udp)| {
+            let peer = PeerId::new(self.key.public());
+            Beacon { peer, boot: self.boot, tcp, udp, time }.sign(&self.key).ok()
         };
-        let Ok(datagram) = beacon.sign(&self.key) else { return };
+        let (v4, v6) = (sign(self.ports.v4), sign(self.ports.v6));
         let broadcasts = broadcasts(&self.bind, &interfaces())
             .into_iter()
             .map(|ip| SocketAddr::new(ip.into(), self.config.port));
+        let to_all = broadcasts
+            .chain(hosts.iter().copied())
+            .filter_map(|to| Some((self.ways.towards(&to)?, to)))
+            .chain(self.ways.to_group(self.config.port));
         let (mut sent, mut cause) = (false, None);
-        for to in broadcasts.chain(hosts.iter().copied()).take(DESTINATIONS) {
-            let socket = self
-                .sockets
-                .iter()
-                .find(|s| s.local_addr().is_ok_and(|local| local.is_ipv4() == to.is_ipv4()));
-            match socket.map(|socket| socket.try_send_to(&datagram, to)) {
-                Some(Ok(_)) => sent = true,
-                Some(Err(e)) => cause = Some(format!("no beacon could be sent, to {to}: {e}")),
-                None => {}
+        for (socket, to) in to_all.take(DESTINATIONS) {
+            // Nothing is listened on there: there is nothing to say.
+            let Some(datagram) = (if to.is_ipv4() { &v4 } else { &v6 }) else { continue };
+            match socket.try_send_to(datagram, to) {
+                Ok(_) => sent = true,
+                Err(e) => cause = Some(format!("no beacon could be sent, to {to}: {e}")),
             }
         }
-        if sent {
-            self.health.sent += 1;
-            self.health.unsent = None;
-        } else {
-            self.health.unsent = Some(cause.unwrap_or_else(|| {
+        self.unsent = (!sent).then(|| {
+            cause.unwrap_or_else(|| {
                 "there is no network interface to broadcast on, and no host of \
-                     network.beacon_hosts (OCM_NETWORK_BEACON_HOSTS) to send to"
+                 network.beacon_hosts (OCM_NETWORK_BEACON_HOSTS) to send to"
                     .into()
-            }));
-        }
+            })
+        });
     }
 
     fn wait(&mut self, time: Duration) {
@@ -190,28 +209,27 @@ impl Behaviour {
     fn take(&mut self, datagram: &[u8], from: SocketAddr) {
         let now = Instant::now();
         if now.saturating_duration_since(self.second) >= Duration::from_secs(1) {
-            (self.second, self.verified) = (now, 0);
+            self.second = now;
+            self.verified.clear();
         }
-        if self.verified >= VERIFIES_PER_SECOND {
-            self.health.dropped += 1;
+        let of_all: u32 = self.verified.values().sum();
+        let of_host = self.verified.get(&from.ip()).copied().unwrap_or(0);
+        if of_all >= VERIFIES_PER_SECOND || of_host >= VERIFIES_PER_HOST {
+            self.dropped.count(now);
+            self.flooder = Some(from.ip());
             return;
         }
-        self.verified += 1;
+        self.verified.insert(from.ip(), of_host + 1);
         match Beacon::verify(datagram) {
-            Ok(beacon) => {
-                self.health.heard += 1;
-                self.events.push_back(Heard { beacon, from });
-            }
-            Err(_) => self.health.refused += 1,
+            Ok(beacon) => self.events.push_back(Heard { beacon, from }),
+            Err(error) => tracing::trace!(%from, %error, "a datagram that is no beacon"),
         }
     }
 
     fn poll_timer(&mut self, cx: &mut Context<'_>) {
         while self.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(cx).is_ready()) {
-            if self.health.closed.is_some() {
-                self.open();
-            }
-            if self.resolving.is_none() && !self.sockets.is_empty() {
+            self.open();
+            if self.resolving.is_none() && !self.ways.open.is_empty() {
                 let (hosts, port) = (self.config.hosts.clone(), self.config.port);
                 self.resolving = Some(Box::pin(resolve(hosts, port)));
             }
@@ -228,15 +246,16 @@ impl Behaviour {
     fn poll_sockets(&mut self, cx: &mut Context<'_>) {
         // One byte more than a beacon has shows that there were more.
         let mut buffer = [0; BEACON_BYTES + 1];
-        let mut read = 0;
-        for at in 0..self.sockets.len() {
+        let ways = std::mem::take(&mut self.ways);
+        for socket in ways.open.values() {
+            let mut read = 0;
             loop {
                 if read >= READS_PER_TURN {
                     cx.waker().wake_by_ref();
-                    return;
+                    break;
                 }
                 let mut into = ReadBuf::new(&mut buffer);
-                match self.sockets[at].poll_recv_from(cx, &mut into) {
+                match socket.poll_recv_from(cx, &mut into) {
                     Poll::Ready(Ok(from)) => {
                         let from = SocketAddr::new(from.ip().to_canonical(), from.port());
                         self.take(into.filled(), from);
@@ -248,64 +267,8 @@ impl Behaviour {
                 read += 1;
             }
         }
+        self.ways = ways;
     }
-}
-
-/// The interfaces of now; none when the system does not tell.
-fn interfaces() -> Vec<if_addrs::Interface> {
-    if_addrs::get_if_addrs().unwrap_or_default()
-}
-
-/// The addresses to open sockets on for these addresses to be reachable at.
-fn wanted(bind: &[IpAddr], interfaces: &[if_addrs::Interface]) -> Vec<IpAddr> {
-    let mut wanted: Vec<IpAddr> = bind.to_vec();
-    if cfg!(unix) && !bind.iter().any(|ip| ip.is_ipv4() && ip.is_unspecified()) {
-        wanted.extend(broadcasts(bind, interfaces).into_iter().map(IpAddr::V4));
-    }
-    wanted.sort_unstable();
-    wanted.dedup();
-    wanted
-}
-
-/// The broadcast addresses of the interfaces that these addresses stand for. One that leads to a
-/// single other side, as a tunnel of a VPN does, has none.
-fn broadcasts(bind: &[IpAddr], interfaces: &[if_addrs::Interface]) -> Vec<Ipv4Addr> {
-    const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 255, 255, 255);
-    let every = bind.iter().any(|ip| ip.is_ipv4() && ip.is_unspecified());
-    let mut found = Vec::new();
-    if every || bind.iter().any(|ip| ip.is_ipv4() && ip.is_loopback()) {
-        found.push(LOOPBACK);
-    }
-    for interface in interfaces {
-        if let if_addrs::IfAddr::V4(address) = &interface.addr
-            && let Some(broadcast) = address.broadcast.filter(|_| !interface.is_p2p())
-            && !address.ip.is_loopback()
-            && (every || bind.contains(&IpAddr::V4(address.ip)))
-        {
-            // Where none was set up, the system names the address itself: then the one that stands
-            // for whatever network is there.
-            let set_up = broadcast != address.ip;
-            found.push(if set_up { broadcast } else { Ipv4Addr::BROADCAST });
-        }
-    }
-    found.sort_unstable();
-    found.dedup();
-    found
-}
-
-fn open_socket(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-    socket.set_reuse_address(true)?;
-    #[cfg(unix)]
-    socket.set_reuse_port(true)?;
-    if address.is_ipv4() {
-        socket.set_broadcast(true)?;
-    } else {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    UdpSocket::from_std(socket.into())
 }
 
 /// The configured hosts' addresses of now; one that cannot be resolved is tried again next time.
@@ -354,12 +317,8 @@ impl NetworkBehaviour for Behaviour {
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
         if let FromSwarm::NewListenAddr(NewListenAddr { addr, .. }) = event
-            && let Some((_, port, transport)) = parts(addr)
+            && self.ports.listen(addr)
         {
-            match transport {
-                Transport::Tcp => self.tcp = port,
-                Transport::Quic => self.udp = port,
-            }
             // The first beacon follows soon, yet after the addresses that come together.
             self.wait(Duration::from_millis(50 + draw() % 200));
         }
@@ -391,37 +350,17 @@ impl NetworkBehaviour for Behaviour {
 mod tests {
     use super::*;
 
-    fn interface(
-        ip: [u8; 4],
-        broadcast: Option<[u8; 4]>,
-        is_p2p: bool,
-    ) -> (IpAddr, if_addrs::Interface) {
-        let ip = Ipv4Addr::from(ip);
-        let netmask = Ipv4Addr::new(255, 255, 255, 0);
-        let broadcast = broadcast.map(Ipv4Addr::from);
-        let addr =
-            if_addrs::IfAddr::V4(if_addrs::Ifv4Addr { ip, netmask, prefixlen: 24, broadcast });
-        let oper_status = if_addrs::IfOperStatus::Up;
-        let name = ip.to_string();
-        (ip.into(), if_addrs::Interface { name, addr, index: None, oper_status, is_p2p })
-    }
-
     #[test]
-    fn a_tunnel_has_no_broadcast_and_no_listener_for_one() {
-        let (lan, lan_is) = interface([10, 0, 0, 2], Some([10, 0, 0, 255]), false);
-        let (bare, bare_is) = interface([10, 1, 0, 2], Some([10, 1, 0, 2]), false);
-        let (tunnel, tunnel_is) = interface([10, 2, 0, 2], None, true);
-        let (other, other_is) = interface([10, 3, 0, 2], Some([10, 3, 0, 2]), true);
-        let (silent, silent_is) = interface([10, 4, 0, 2], None, false);
-        let all = [lan_is, bare_is, tunnel_is, other_is, silent_is];
-        for ip in [tunnel, other, silent] {
-            assert!(broadcasts(&[ip], &all).is_empty());
-            assert_eq!(wanted(&[ip], &all), [ip]);
+    fn each_family_is_told_the_ports_of_its_own() {
+        let mut ports = Ports::default();
+        for (text, told) in [
+            ("/ip4/10.1.0.1/tcp/1", true),
+            ("/ip6/fd00::1/tcp/2", true),
+            ("/ip4/10.1.0.1/udp/3/quic-v1", true),
+            ("/dns4/a.example/tcp/4", false),
+        ] {
+            assert_eq!(ports.listen(&text.parse().unwrap()), told, "{text}");
         }
-        assert_eq!(broadcasts(&[lan, tunnel], &all), [Ipv4Addr::new(10, 0, 0, 255)]);
-        assert_eq!(broadcasts(&[bare], &all), [Ipv4Addr::BROADCAST], "none was set up");
-        let every = broadcasts(&[Ipv4Addr::UNSPECIFIED.into()], &all);
-        let loopback = Ipv4Addr::new(127, 255, 255, 255);
-        assert_eq!(every, [Ipv4Addr::new(10, 0, 0, 255), loopback, Ipv4Addr::BROADCAST]);
+        assert_eq!((ports.v4, ports.v6), ((1, 3), (2, 0)));
     }
 }

@@ -16,6 +16,13 @@ use super::{beacon, crowd, gossip, to_libp2p};
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// Between two pings on a connection.
+const PING_PAUSE: Duration = Duration::from_secs(10);
+
+/// How long the answer to a ping may take. The second in a row that takes longer ends the
+/// connection: whoever vanished without a word is missed after twenty to forty seconds.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Requests under way on one connection, in both directions together: it bounds what a peer can
 /// have in memory here to as many frames.
 const STREAMS_PER_CONNECTION: usize = 32;
@@ -32,25 +39,16 @@ pub(crate) struct Behaviour {
     pub(crate) ping: ping::Behaviour,
     pub(crate) gossip: gossip::Behaviour,
     pub(crate) federation: request_response::Behaviour<FrameCodec>,
-    pub(crate) mdns: Toggle<mdns::tokio::Behaviour>,
+    /// The library's asks over IPv4 or over IPv6: hence one for each.
+    pub(crate) mdns4: Toggle<mdns::tokio::Behaviour>,
+    pub(crate) mdns6: Toggle<mdns::tokio::Behaviour>,
     pub(crate) beacon: Toggle<beacon::Behaviour>,
 }
 
 impl Behaviour {
-    /// The behaviours, and why multicast DNS is not among them when it should be.
-    pub(crate) fn new(
-        config: &NetworkConfig,
-        keypair: &Keypair,
-    ) -> Result<(Self, Option<String>), String> {
+    /// The behaviours; multicast DNS is put among them later.
+    pub(crate) fn new(config: &NetworkConfig, keypair: &Keypair) -> Result<Self, String> {
         let limits = &config.limits;
-        let (mdns, mdns_failed) = if config.mdns {
-            match mdns::tokio::Behaviour::new(mdns::Config::default(), keypair.public().into()) {
-                Ok(behaviour) => (Some(behaviour), None),
-                Err(e) => (None, Some(format!("cannot watch the network interfaces: {e}"))),
-            }
-        } else {
-            (None, None)
-        };
         let beacon = config.beacon.clone().map(|beacon| {
             beacon::Behaviour::new(
                 beacon,
@@ -77,13 +75,16 @@ impl Behaviour {
             blocked: allow_block_list::Behaviour::default(),
             allowed: allowed(config).into(),
             identify: identify::Behaviour::new(identify),
-            ping: ping::Behaviour::default(),
+            ping: ping::Behaviour::new(
+                ping::Config::default().with_interval(PING_PAUSE).with_timeout(PING_TIMEOUT),
+            ),
             gossip: gossip::behaviour(limits.topics)?,
             federation,
-            mdns: mdns.into(),
+            mdns4: None.into(),
+            mdns6: None.into(),
             beacon: beacon.into(),
         };
-        Ok((behaviour, mdns_failed))
+        Ok(behaviour)
     }
 
     /// Takes up other limits of connections; those that stand stay, also past them.

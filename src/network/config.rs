@@ -32,6 +32,8 @@ pub struct NetworkConfig {
     pub mdns: bool,
     /// The beacon; `None` turns it off.
     pub beacon: Option<BeaconConfig>,
+    /// Whether peers of earlier runs are dialled.
+    pub remember: bool,
     /// Addresses dialled for ever: multiaddr with or without `/p2p/…`, or `host:port`.
     pub bootstrap: Vec<String>,
     /// Peers of an earlier run and where they were; times since the Unix epoch.
@@ -135,6 +137,7 @@ impl NetworkConfig {
             key: None,
             mdns: true,
             beacon: Some(BeaconConfig::default()),
+            remember: true,
             bootstrap: Vec::new(),
             remembered: Vec::new(),
             kept: Vec::new(),

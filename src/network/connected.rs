@@ -1,7 +1,7 @@
 //! The connected peers.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, UdpSocket};
 use std::time::{Duration, SystemTime};
 
 use libp2p::Multiaddr;
@@ -21,6 +21,8 @@ struct Connection {
     id: ConnectionId,
     address: Multiaddr,
     direction: Direction,
+    /// The address of this machine that it goes out from.
+    local: Option<IpAddr>,
 }
 
 #[derive(Debug)]
@@ -49,6 +51,7 @@ impl Connected {
     ) -> bool {
         let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
         let address = without_peer(endpoint.get_remote_address());
+        let local = local_ip(endpoint);
         let entry = self.peers.entry(peer).or_insert_with(|| Peer {
             connections: Vec::new(),
             since: SystemTime::now(),
@@ -56,7 +59,7 @@ impl Connected {
             rtt: None,
             agent: None,
         });
-        entry.connections.push(Connection { id, address, direction });
+        entry.connections.push(Connection { id, address, direction, local });
         entry.connections.len() == 1
     }
 
@@ -100,6 +103,12 @@ impl Connected {
         (connection.direction == Direction::Inbound).then(|| ip_of(&connection.address)).flatten()
     }
 
+    /// The connections that go out from this address of this machine.
+    pub(super) fn going_out_from(&self, ip: IpAddr) -> Vec<ConnectionId> {
+        let all = self.peers.values().flat_map(|peer| &peer.connections);
+        all.filter(|c| c.local == Some(ip)).map(|c| c.id).collect()
+    }
+
     /// The peers connected from or at this IP address.
     pub(super) fn at(&self, ip: IpAddr) -> Vec<PeerId> {
         self.peers
@@ -137,6 +146,28 @@ impl Connected {
     }
 }
 
+/// The address of this machine that a connection goes out from. Where the transport does not say,
+/// the one that the system chooses for the way to the peer at this moment.
+fn local_ip(endpoint: &ConnectedPoint) -> Option<IpAddr> {
+    let told = match endpoint {
+        ConnectedPoint::Listener { local_addr, .. } => ip_of(local_addr),
+        ConnectedPoint::Dialer { .. } => None,
+    };
+    let told = told.filter(|ip| !ip.is_unspecified());
+    told.or_else(|| way_out(ip_of(endpoint.get_remote_address())?))
+}
+
+/// The address of this machine from which it speaks to another; nothing is sent.
+fn way_out(to: IpAddr) -> Option<IpAddr> {
+    let any: IpAddr = match to {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((any, 0)).ok()?;
+    socket.connect((to, 9)).ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
 fn transport(address: &Multiaddr) -> Option<Transport> {
     parts(address).map(|(_, _, transport)| transport)
 }
@@ -144,4 +175,34 @@ fn transport(address: &Multiaddr) -> Option<Transport> {
 /// The address without a PeerId at its end.
 pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
     address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libp2p::core::Endpoint;
+    use libp2p::core::transport::PortUse;
+    use ocm_record::SigningKey;
+
+    #[test]
+    fn connections_are_known_by_the_address_they_go_out_from() {
+        let mut connected = Connected::default();
+        let peer = |n| PeerId::new(SigningKey::from_seed(&[n; 32]).public());
+        let address = |text: &str| text.parse::<Multiaddr>().unwrap();
+        let inbound = ConnectedPoint::Listener {
+            local_addr: address("/ip4/192.0.2.1/tcp/8080"),
+            send_back_addr: address("/ip4/192.0.2.9/tcp/4711"),
+        };
+        let outbound = ConnectedPoint::Dialer {
+            address: address("/ip4/127.0.0.1/tcp/8080"),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let [came, went] = [1, 2].map(ConnectionId::new_unchecked);
+        connected.opened(peer(1), came, &inbound, 0);
+        connected.opened(peer(2), went, &outbound, 0);
+        assert_eq!(connected.going_out_from([192, 0, 2, 1].into()), [came]);
+        assert_eq!(connected.going_out_from([127, 0, 0, 1].into()), [went]);
+        assert_eq!(connected.going_out_from([192, 0, 2, 9].into()), []);
+    }
 }

@@ -1,6 +1,6 @@
 //! Dialling: what is due, what is resolved, and what came of it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libp2p::Multiaddr;
 use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
@@ -174,6 +174,10 @@ impl Network {
                 let found = from_libp2p(obtained);
                 if let Purpose::Table(peer) = &dial.purpose {
                     let address = forget(address);
+                    if let Some(source) = self.table.source_of(peer, &address) {
+                        let (found, now) = (obtained.to_string(), Instant::now());
+                        self.reports.found_false(source, peer, &address, &found, now);
+                    }
                     self.table.forget_address(peer, &address);
                     if let (Some(found), Some(source)) = (found, self.table.source(peer)) {
                         self.table.heard(found, &address, source, now);

@@ -8,12 +8,11 @@ use futures::StreamExt as _;
 use libp2p::core::ConnectedPoint;
 use libp2p::metrics::Recorder as _;
 use libp2p::request_response::{Event as FederationEvent, Message, OutboundFailure};
-use libp2p::swarm::behaviour::toggle::Toggle;
 use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, gossipsub, identify, mdns, ping};
 use ocm_discovery::{Beacon, PeerId, Sighting, Source};
 
-use super::address::{Transport, ip_of, multiaddr, parts};
+use super::address::{Transport, ip_of, is_dialable, multiaddr, parts};
 use super::behaviour::BehaviourEvent;
 use super::connected::without_peer;
 use super::event::{ChannelId, NetworkEvent, RequestFailure};
@@ -23,10 +22,6 @@ use super::{draw, from_libp2p, to_libp2p};
 
 /// Between two rounds of forgetting what expires in minutes.
 const SELDOM: Duration = Duration::from_secs(30);
-
-/// Names that multicast DNS may have heard at a time. The library keeps each for as long as its
-/// sender says and searches them one by one: past this it is turned off.
-const MDNS_NAMES: usize = 1024;
 
 /// A copied key is reported at most once in this time.
 const COPY_REPORT: Duration = Duration::from_secs(60);
@@ -80,25 +75,8 @@ impl Network {
             self.table.expire(self.now_ms());
             self.watch_mdns();
         }
+        self.end_mdns_pause();
         self.dial_due();
-    }
-
-    /// Keeps fresh whom multicast DNS still hears, and turns it off when flooded.
-    fn watch_mdns(&mut self) {
-        let now = self.now_ms();
-        let Some(mdns) = self.swarm.behaviour().mdns.as_ref() else { return };
-        if mdns.discovered_nodes().len() > MDNS_NAMES {
-            self.swarm.behaviour_mut().mdns = Toggle::from(None);
-            self.mdns_failed = Some(format!(
-                "more than {MDNS_NAMES} names were heard, someone floods the link: turned off \
-                 until the node is restarted"
-            ));
-            return;
-        }
-        let heard: BTreeSet<PeerId> = mdns.discovered_nodes().filter_map(from_libp2p).collect();
-        for peer in heard {
-            self.table.refresh(&peer, Source::Mdns, now);
-        }
     }
 
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -123,7 +101,16 @@ impl Network {
                 self.on_dial_failed(connection_id, &error);
             }
             SwarmEvent::NewListenAddr { address, .. } => {
+                self.on_new_address(&address);
                 self.ready.push_back(NetworkEvent::Listening { address: address.to_string() });
+            }
+            SwarmEvent::ExpiredListenAddr { address, .. } => {
+                // What goes out from an address that is gone would be silent until it is missed.
+                for id in
+                    ip_of(&address).map(|ip| self.connected.going_out_from(ip)).unwrap_or_default()
+                {
+                    self.swarm.close_connection(id);
+                }
             }
             SwarmEvent::ListenerClosed { addresses, reason: Err(e), .. } => {
                 let address: Vec<String> = addresses.iter().map(ToString::to_string).collect();
@@ -219,12 +206,12 @@ impl Network {
                     }
                 }
             }
-            BehaviourEvent::Mdns(mdns::Event::Discovered(found)) => {
-                for (peer, address) in found {
-                    self.on_mdns(&peer, &address);
-                }
+            BehaviourEvent::Mdns4(mdns::Event::Discovered(found))
+            | BehaviourEvent::Mdns6(mdns::Event::Discovered(found)) => self.on_mdns(found),
+            BehaviourEvent::Mdns4(mdns::Event::Expired(gone))
+            | BehaviourEvent::Mdns6(mdns::Event::Expired(gone)) => {
+                self.multicast.expired(gone.iter().map(|(peer, _)| peer));
             }
-            BehaviourEvent::Mdns(mdns::Event::Expired(_)) => {}
             BehaviourEvent::Beacon(heard) => self.on_beacon(&heard.beacon, heard.from),
         }
     }
@@ -308,11 +295,15 @@ impl Network {
         }
     }
 
-    fn on_mdns(&mut self, peer: &libp2p::PeerId, address: &Multiaddr) {
-        let address = without_peer(address);
-        let Some(peer) = from_libp2p(peer).filter(|_| self.speaks(&address)) else { return };
-        let sighting = self.table.heard(peer, &address.to_string(), Source::Mdns, self.now_ms());
-        self.tell_sighting(peer, Source::Mdns, sighting);
+    /// This node has one more address: perhaps it is on another network, where those it knows are
+    /// to be found again without waiting for what failed elsewhere.
+    fn on_new_address(&mut self, address: &Multiaddr) {
+        if ip_of(address).is_some_and(|ip| !ip.is_loopback()) {
+            let now = self.now_ms();
+            self.table.retry_known(now);
+            self.bootstrap.retry_failed(now);
+            self.ask_again();
+        }
     }
 
     fn on_beacon(&mut self, beacon: &Beacon, from: SocketAddr) {
@@ -322,14 +313,18 @@ impl Network {
         ];
         let addresses: Vec<String> = ports
             .into_iter()
-            .filter(|(_, port, on)| *on && *port != 0)
+            .filter(|(_, port, on)| *on && *port != 0 && is_dialable(from.ip()))
             .map(|(transport, port, _)| multiaddr(from.ip(), port, transport).to_string())
             .collect();
         let sighting = self.table.heard_beacon(beacon, from.ip(), &addresses, self.now_ms());
+        if matches!(sighting, Sighting::CopiedKey { .. }) {
+            self.copied_at = Some((from.ip(), Instant::now()));
+        }
         self.tell_sighting(beacon.peer, Source::Beacon, sighting);
     }
 
-    fn tell_sighting(&mut self, peer: PeerId, source: Source, sighting: Sighting) {
+    pub(super) fn tell_sighting(&mut self, peer: PeerId, source: Source, sighting: Sighting) {
+        self.reports.count(source, sighting, Instant::now());
         let told = match sighting {
             Sighting::New => true,
             Sighting::CopiedKey { .. } => {

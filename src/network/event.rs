@@ -206,6 +206,8 @@ pub enum Health {
     Off,
     /// It works.
     Working,
+    /// It works, and something about it is to be looked at: what, and the remedy.
+    Troubled(String),
     /// It does not; the cause and the remedy.
     Failing(String),
 }
@@ -217,6 +219,8 @@ pub struct SourceHealth {
     pub source: Source,
     /// How it does.
     pub health: Health,
+    /// What it does, in words: whom it hears, what answers.
+    pub detail: String,
     /// Peers in the table that it was the first to tell of.
     pub peers: usize,
 }
@@ -230,6 +234,8 @@ pub struct Discovery {
     pub bootstrap: Vec<BootstrapStatus>,
     /// Beacons in this node's name by another process, ever.
     pub copied_key: u64,
+    /// Where the last of them came from, and how long ago.
+    pub copied_at: Option<(std::net::IpAddr, Duration)>,
 }
 
 /// Why there is no network.

@@ -26,7 +26,10 @@ mod drive;
 mod event;
 mod gossip;
 mod listen;
+mod multicast;
 mod range;
+mod recent;
+mod sources;
 mod swarm;
 #[cfg(test)]
 mod tests;

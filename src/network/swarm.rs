@@ -1,7 +1,7 @@
 //! The network as the runtime holds it: its start, and what it can be told to do.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
@@ -13,21 +13,23 @@ use libp2p::pnet::PreSharedKey;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
 use libp2p::{Swarm, SwarmBuilder};
-use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Remembered, Source};
+use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Remembered};
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::address::{AddressError, PeerAddress, Transport, multiaddr};
+use super::address::{AddressError, PeerAddress, Transport, ip_of, is_dialable, multiaddr};
 use super::behaviour::Behaviour;
 use super::codec::FRAME_BYTES;
 use super::config::NetworkConfig;
 use super::connected::Connected;
 use super::dialling::{Dial, Entry, Resolved};
 use super::event::{
-    ChannelId, Discovery, ForgetError, GossipError, Health, NetworkError, NetworkEvent, PeerInfo,
-    Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
+    ChannelId, ForgetError, GossipError, NetworkError, NetworkEvent, PeerInfo, Published,
+    RequestFailure, RequestId, RespondError, Verdict,
 };
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
+use super::multicast::Multicast;
+use super::sources::Reports;
 use super::{from_libp2p, listen, to_libp2p, transport};
 
 /// How often dials that are due are begun, and what expired is forgotten.
@@ -71,7 +73,11 @@ pub struct Network {
     blocked: BTreeSet<PeerId>,
     /// Connected peers that have not yet proved that they are spoken to.
     pub(super) unproved: BTreeSet<PeerId>,
-    pub(super) mdns_failed: Option<String>,
+    pub(super) multicast: Multicast,
+    /// What the sources told of in the last minute.
+    pub(super) reports: Reports,
+    /// Where a copy of this node's key was heard last, and when.
+    pub(super) copied_at: Option<(IpAddr, Instant)>,
     /// When seldom work is due: what expires in minutes.
     pub(super) seldom: Instant,
     /// The copied key was last reported then.
@@ -87,7 +93,7 @@ impl Network {
         let setup = |e: &dyn std::fmt::Display| NetworkError::Setup(e.to_string());
         let keypair = Keypair::ed25519_from_bytes(config.peer_key.seed()).map_err(|e| setup(&e))?;
         let own = PeerId::new(config.peer_key.public());
-        let (behaviour, mdns_failed) = Behaviour::new(&config, &keypair).map_err(|e| setup(&e))?;
+        let behaviour = Behaviour::new(&config, &keypair).map_err(|e| setup(&e))?;
         let mut swarm = SwarmBuilder::with_existing_identity(keypair)
             .with_tokio()
             .with_quic()
@@ -106,7 +112,8 @@ impl Network {
         let started_ms = wall_ms();
         let mut table = PeerTable::new(own, config.boot, started_ms, config.limits.table);
         // Whoever was there last comes first, should there be too many.
-        let mut remembered: Vec<&Remembered> = config.remembered.iter().collect();
+        let known = config.remembered.iter().filter(|_| config.remember);
+        let mut remembered: Vec<&Remembered> = known.collect();
         remembered.sort_by_key(|known| std::cmp::Reverse(known.last));
         for known in remembered {
             let last = known.last.min(started_ms);
@@ -136,7 +143,9 @@ impl Network {
             bans: BTreeMap::new(),
             blocked: BTreeSet::new(),
             unproved: BTreeSet::new(),
-            mdns_failed,
+            multicast: Multicast::default(),
+            reports: Reports::new(Instant::now()),
+            copied_at: None,
             seldom: Instant::now(),
             copy_reported: None,
         };
@@ -144,6 +153,7 @@ impl Network {
         for peer in network.config.blocked.clone() {
             network.block(peer);
         }
+        network.start_mdns();
         for text in network.config.kept.clone() {
             if let Err(error) = network.dial(&text) {
                 tracing::warn!(%error, "an address kept from the last run is not dialled");
@@ -488,7 +498,8 @@ impl Network {
     /// Where this node can be dialled: multiaddrs without PeerId, one for each interface.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<String> {
-        let mut addresses: Vec<String> = self.swarm.listeners().map(ToString::to_string).collect();
+        let listeners = self.swarm.listeners().filter(|a| ip_of(a).is_none_or(is_dialable));
+        let mut addresses: Vec<String> = listeners.map(ToString::to_string).collect();
         addresses.sort_unstable();
         addresses
     }
@@ -499,43 +510,6 @@ impl Network {
         let topic = gossipsub::TopicHash::from_raw(topic);
         let gossip = &self.swarm.behaviour().gossip;
         gossip.mesh_peers(&topic).filter_map(from_libp2p).collect()
-    }
-
-    /// How each source of peers does.
-    #[must_use]
-    pub fn sources(&self) -> Discovery {
-        let counts = self.table.counts();
-        let bootstrap = self.bootstrap.status();
-        let failing = |cause: Option<String>| cause.map_or(Health::Working, Health::Failing);
-        let health = |source| match source {
-            Source::Mdns if !self.config.mdns => Health::Off,
-            Source::Mdns => failing(self.mdns_failed.clone()),
-            Source::Beacon => match self.swarm.behaviour().beacon.as_ref() {
-                None => Health::Off,
-                Some(beacon) => {
-                    let health = beacon.health();
-                    failing(health.closed.or(health.unsent))
-                }
-            },
-            Source::Bootstrap if bootstrap.is_empty() => Health::Off,
-            Source::Bootstrap if bootstrap.iter().any(|e| e.cause.is_none()) => Health::Working,
-            Source::Bootstrap => failing(bootstrap.iter().find_map(|e| e.cause.clone())),
-            Source::Remembered if self.config.remembered.is_empty() => Health::Off,
-            Source::Remembered => Health::Working,
-            Source::Incoming if self.swarm.listeners().next().is_none() => {
-                Health::Failing("nothing is listened on (yet)".to_owned())
-            }
-            Source::Incoming => Health::Working,
-        };
-        let sources = Source::ALL
-            .into_iter()
-            .map(|source| SourceHealth {
-                source,
-                health: health(source),
-                peers: counts.peers.get(&source).copied().unwrap_or(0),
-            })
-            .collect();
-        Discovery { sources, bootstrap, copied_key: counts.copied_key }
     }
 }
 

@@ -117,7 +117,7 @@ pub(super) fn log(event: &NetworkEvent) {
     match event {
         NetworkEvent::Listening { address } => tracing::info!(%address, "listening"),
         NetworkEvent::ListenFailed { address, cause } => {
-            tracing::warn!(%address, %cause, "no longer listening");
+            tracing::warn!(%address, %cause, "not listened on");
         }
         NetworkEvent::Sighting { peer, source, sighting: Sighting::CopiedKey { .. } } => {
             tracing::error!(

@@ -1,7 +1,7 @@
 //! Starting and stopping, in order.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -395,7 +395,12 @@ fn network_config(
     });
     let settings = &config.network;
     let mut network = NetworkConfig::new(keys.peer.clone(), boot);
-    network.bind = vec![settings.bind_address];
+    network.bind = match settings.bind_address {
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => {
+            vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()]
+        }
+        one => vec![one],
+    };
     network.port = settings.port;
     network.tcp = settings.tcp;
     network.key = settings.key.as_ref().map(NetworkKey::reveal);
@@ -407,6 +412,7 @@ fn network_config(
         ..BeaconConfig::default()
     });
     network.bootstrap = seed_peers(config);
+    network.remember = settings.remember;
     network.remembered = kept.peers.clone();
     network.kept = kept.addresses.clone();
     network.blocked.clone_from(&kept.blocked);
@@ -510,6 +516,9 @@ mod tests {
         assert_ne!(timeout(&[]), 5);
         assert_eq!(timeout(&[("OCM_API_BATCH_TIMEOUT_SECONDS", "5")]), 5);
         assert!(network(&[]).mdns && !network(&[("OCM_NETWORK_MDNS", "off")]).mdns);
+        assert!(network(&[]).remember && !network(&[("OCM_NETWORK_REMEMBER", "off")]).remember);
+        let bind = |variables: &[_]| network(variables).bind.len();
+        assert_eq!((bind(&[]), bind(&[("OCM_BIND_ADDRESS", "0.0.0.0")])), (2, 1));
         let hosts = |variables: &[_]| network(variables).beacon.unwrap().hosts;
         assert!(hosts(&[]).is_empty());
         assert_eq!(hosts(&[("OCM_NETWORK_BEACON_HOSTS", "10.0.0.7:9001")]), ["10.0.0.7:9001"]);

@@ -2,13 +2,15 @@
 
 use std::time::{Duration, Instant, UNIX_EPOCH};
 
-use ocm_discovery::Source;
 use ocm_node::Event;
 
 use super::event_loop::now_ms;
 use crate::handle::{Connection, NetworkStatus, SourceHealth, Status};
 use crate::network::{Direction, Health, Network};
 use crate::telemetry::metrics::{Metrics, Outcome, Queue, Reason, Verdict};
+
+/// How long a copy of the node's key is shown after it was last heard.
+const COPY_SHOWN: Duration = Duration::from_secs(10 * 60);
 
 /// The network's part of the status.
 pub(super) fn of_network(network: &Network) -> NetworkStatus {
@@ -37,28 +39,24 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
         .sources
         .into_iter()
         .map(|source| {
-            let (state, detail) = match source.health {
-                Health::Off => (
-                    "off",
-                    match source.source {
-                        Source::Bootstrap => "no address is configured".to_owned(),
-                        Source::Remembered => "no peer was met before".to_owned(),
-                        _ => "switched off in the configuration".to_owned(),
-                    },
-                ),
-                Health::Working => ("ok", format!("{} peers heard of first here", source.peers)),
-                Health::Failing(cause) => ("failed", cause),
+            let state = match source.health {
+                Health::Off => "off",
+                Health::Working => "ok",
+                Health::Troubled(_) => "troubled",
+                Health::Failing(_) => "failed",
             };
-            SourceHealth { name: source.source.name(), state, detail }
+            SourceHealth { name: source.source.name(), state, detail: source.detail }
         })
         .collect();
-    if discovery.copied_key > 0 {
+    if let Some((ip, ago)) = discovery.copied_at.filter(|(_, ago)| *ago < COPY_SHOWN) {
         sources.push(SourceHealth {
             name: "key",
             state: "failed",
             detail: format!(
-                "{} beacons came from another process with this node's peer key",
-                discovery.copied_key
+                "another process has this node's peer key: {} beacons of it were heard, the last \
+                 from {ip} {} s ago",
+                discovery.copied_key,
+                ago.as_secs()
             ),
         });
     }

@@ -11,8 +11,9 @@ pub struct Backoff {
     pub cap_ms: u64,
 }
 
-/// For addresses the operator gave: from one second to one minute, for ever.
-pub const BOOTSTRAP_BACKOFF: Backoff = Backoff { base_ms: 1_000, cap_ms: 60_000 };
+/// For addresses the operator gave: from one second to half a minute, for ever. A name whose address
+/// changes is found again within a minute, though the old address keeps its last dial waiting.
+pub const BOOTSTRAP_BACKOFF: Backoff = Backoff { base_ms: 1_000, cap_ms: 30_000 };
 
 /// For peers heard of: from one second to ten minutes; a peer that is not heard of again expires.
 pub const PEER_BACKOFF: Backoff = Backoff { base_ms: 1_000, cap_ms: 600_000 };
@@ -40,8 +41,8 @@ mod tests {
     fn the_first_and_the_last_wait() {
         assert_eq!(BOOTSTRAP_BACKOFF.delay(0, 0), 500);
         assert_eq!(BOOTSTRAP_BACKOFF.delay(0, u64::MAX), 1_000);
-        assert_eq!(BOOTSTRAP_BACKOFF.delay(u32::MAX, 0), 30_000);
-        assert_eq!(BOOTSTRAP_BACKOFF.delay(u32::MAX, u64::MAX), 60_000);
+        assert_eq!(BOOTSTRAP_BACKOFF.delay(u32::MAX, 0), 15_000);
+        assert_eq!(BOOTSTRAP_BACKOFF.delay(u32::MAX, u64::MAX), 30_000);
     }
 
     proptest! {

@@ -69,7 +69,7 @@ struct Entry {
 
 /// Every bootstrap entry. A *round* of an entry resolves it and dials whatever it resolved to
 /// that is neither connected nor this node itself. A round with a failure is repeated after an
-/// exponential, jittered wait of 1 to 60 seconds; one without after about a minute, since a name
+/// exponential, jittered wait of 1 to 30 seconds; one without after about half a minute, since a name
 /// may stand for more nodes by then. Times are milliseconds on one clock that does not run
 /// backwards.
 #[derive(Debug, Clone, Default)]
@@ -231,6 +231,18 @@ impl Bootstrap {
         });
     }
 
+    /// Tries every entry at once whose last round failed, as after this node came to another network.
+    pub fn retry_failed(&mut self, now: u64) {
+        for entry in self.entries.values_mut().filter(|entry| entry.cause.is_some()) {
+            entry.failures = 0;
+            if entry.round.is_some() {
+                entry.again = Some(now);
+            } else {
+                entry.next = entry.next.min(now);
+            }
+        }
+    }
+
     fn again(&mut self, peer: &PeerId, now: u64, wait: impl Fn(&mut Target) -> u64) {
         for entry in self.entries.values_mut() {
             for target in entry.targets.values_mut() {
@@ -322,9 +334,9 @@ mod tests {
         b.dial_ended(id, "c", Ok(Led::Peer(peer(2))), 1_003, u64::MAX);
         b.dial_ended(id, "d", Ok(Led::Peer(peer(3))), 1_003, u64::MAX);
         assert_eq!((b.status()[0].failures, b.status()[0].cause.clone()), (0, None));
-        assert_eq!(b.next_due(), Some(61_003), "looked at again, slowly");
+        assert_eq!(b.next_due(), Some(31_003), "looked at again, slowly");
         b.disconnected(&peer(9), STABLE_MS, 11_003, u64::MAX);
-        assert_eq!(b.next_due(), Some(61_003));
+        assert_eq!(b.next_due(), Some(31_003));
         b.disconnected(&peer(2), STABLE_MS, 11_003, u64::MAX);
         assert_eq!(b.next_due(), Some(12_003));
         assert_eq!(b.due(12_003, 0).len(), 1);
@@ -340,10 +352,10 @@ mod tests {
         b.due(0, 0);
         assert_eq!(resolve(&mut b, id, &["a"], &[], 0), ["a"]);
         b.dial_ended(id, "a", Ok(Led::Own), 0, u64::MAX);
-        assert_eq!((b.status()[0].failures, b.next_due()), (0, Some(60_000)));
-        b.due(60_000, 0);
-        assert!(resolve(&mut b, id, &["a"], &[], 60_000).is_empty());
-        assert_eq!(b.next_due(), Some(120_000));
+        assert_eq!((b.status()[0].failures, b.next_due()), (0, Some(30_000)));
+        b.due(30_000, 0);
+        assert!(resolve(&mut b, id, &["a"], &[], 30_000).is_empty());
+        assert_eq!(b.next_due(), Some(60_000));
     }
 
     #[test]
@@ -351,7 +363,7 @@ mod tests {
         let mut b = Bootstrap::new();
         let id = b.add("x", 0).unwrap();
         let mut now = 0;
-        for wait in [2_000, 4_000, 8_000, 16_000, 32_000, 60_000, 60_000] {
+        for wait in [2_000, 4_000, 8_000, 16_000, 30_000, 30_000] {
             assert_eq!(b.due(now, 0).len(), 1);
             assert_eq!(resolve(&mut b, id, &["a"], &[], now), ["a"]);
             b.dial_ended(id, "a", Ok(Led::Peer(peer(1))), now, u64::MAX);
@@ -418,7 +430,7 @@ mod tests {
                 prop_assert_eq!(b.due(now, random).len(), 1);
                 b.resolve_failed(id, "no such name", now, random);
                 let wait = b.next_due().unwrap() - now;
-                prop_assert!((500..=60_000).contains(&wait) && wait >= last);
+                prop_assert!((500..=30_000).contains(&wait) && wait >= last);
                 (now, last) = (now + wait, wait);
             }
         }

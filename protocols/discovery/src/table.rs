@@ -1,6 +1,6 @@
 //! The peers heard of, and whom to dial when.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ocm_record::Boot;
@@ -41,6 +41,12 @@ impl Source {
         }
     }
 
+    /// Whether it is heard on the local link, where anyone may say anything, and who says it is there
+    /// at that moment.
+    const fn is_nearby(self) -> bool {
+        matches!(self, Self::Mdns | Self::Beacon)
+    }
+
     /// How long an address is good for after it was last heard of, in milliseconds. What shouts
     /// all the time is soon forgotten when it stops; what an operator or a connection told is
     /// kept for a week.
@@ -78,12 +84,15 @@ pub struct TableLimits {
     pub addresses: usize,
     /// Characters of an address.
     pub address_len: usize,
-    /// New peers that beacons from one IP address may bring in a row.
-    pub beacon_burst: u32,
+    /// New peers that beacons and multicast DNS of one IP address may bring in a row.
+    pub newcomer_burst: u32,
     /// Milliseconds until one more may come from there.
-    pub beacon_refill_ms: u64,
-    /// IP addresses whose rate is watched; past it, beacons from further ones bring nobody new.
-    pub beacon_sources: usize,
+    pub newcomer_refill_ms: u64,
+    /// IP addresses whose rate is watched; past it, further ones bring nobody new.
+    pub newcomer_sources: usize,
+    /// Dials under way to one host for peers that were never connected, so that names made up by
+    /// one host keep nobody else waiting.
+    pub stranger_dials: usize,
 }
 
 impl Default for TableLimits {
@@ -93,9 +102,10 @@ impl Default for TableLimits {
             per_source: 512,
             addresses: 8,
             address_len: 256,
-            beacon_burst: 64,
-            beacon_refill_ms: 1_000,
-            beacon_sources: 1024,
+            newcomer_burst: 64,
+            newcomer_refill_ms: 1_000,
+            newcomer_sources: 1024,
+            stranger_dials: 4,
         }
     }
 }
@@ -174,6 +184,10 @@ struct Entry {
     dialling: Option<u64>,
 }
 
+/// A peer that was connected before and is heard of on the local link is dialled again after at
+/// most this, however often that failed while it was away: 10 seconds.
+const NEARBY_WAIT_MS: u64 = 10_000;
+
 /// A dial that was handed out and not reported on counts as failed after this: 2 minutes.
 const DIAL_LOST_MS: u64 = 120_000;
 
@@ -233,8 +247,27 @@ impl PeerTable {
         if let Some(entry) = self.peers.get_mut(&peer) {
             entry.heard = entry.heard.max(now);
             entry.add_address(address, source, now, self.limits.addresses);
+            if source.is_nearby() && entry.last.is_some() {
+                entry.next = entry.next.min(now.saturating_add(NEARBY_WAIT_MS));
+            }
         }
         if known { Sighting::Known } else { Sighting::New }
+    }
+
+    /// Takes note of a peer that the host at `from` told of on the local link.
+    pub fn heard_nearby(
+        &mut self,
+        peer: PeerId,
+        from: IpAddr,
+        address: &str,
+        source: Source,
+        now: u64,
+    ) -> Sighting {
+        if peer != self.own && !self.peers.contains_key(&peer) && !self.spend(from, now) {
+            self.counts.rate_limited += 1;
+            return Sighting::RateLimited;
+        }
+        self.heard(peer, address, source, now)
     }
 
     /// Takes note of a peer of an earlier run, unless that is too long ago; `last` is no later than
@@ -271,29 +304,15 @@ impl PeerTable {
             self.counts.copied_key += 1;
             return Sighting::CopiedKey { boot: beacon.boot };
         }
-        if !self.peers.contains_key(&beacon.peer) && !self.spend(from, now) {
-            self.counts.rate_limited += 1;
-            return Sighting::RateLimited;
-        }
         let mut result = Sighting::Known;
         for address in addresses {
-            match self.heard(beacon.peer, address, Source::Beacon, now) {
+            match self.heard_nearby(beacon.peer, from, address, Source::Beacon, now) {
                 Sighting::Known => {}
+                Sighting::RateLimited => return Sighting::RateLimited,
                 other => result = other,
             }
         }
         result
-    }
-
-    /// Takes note that a peer known to the table is still being heard of through `source`,
-    /// without saying where.
-    pub fn refresh(&mut self, peer: &PeerId, source: Source, now: u64) {
-        if let Some(entry) = self.peers.get_mut(peer) {
-            entry.heard = entry.heard.max(now);
-            for address in entry.addresses.values_mut().filter(|a| a.source == source) {
-                address.heard = address.heard.max(now);
-            }
-        }
     }
 
     /// Takes note of a connection; the peer is not dialled, evicted or expired while it lasts.
@@ -350,6 +369,14 @@ impl PeerTable {
         }
     }
 
+    /// Makes every peer that was connected before due at once, as after this node came to another
+    /// network.
+    pub fn retry_known(&mut self, now: u64) {
+        for entry in self.peers.values_mut().filter(|entry| entry.last.is_some()) {
+            entry.next = entry.next.min(now);
+        }
+    }
+
     /// Takes note that a dial came to nothing.
     pub fn dial_failed(&mut self, peer: &PeerId, now: u64, random: u64) {
         if let Some(entry) = self.peers.get_mut(peer) {
@@ -361,6 +388,12 @@ impl PeerTable {
     #[must_use]
     pub fn knows(&self, peer: &PeerId, address: &str) -> bool {
         self.peers.get(peer).is_some_and(|entry| entry.addresses.contains_key(address))
+    }
+
+    /// What told of an address of a peer.
+    #[must_use]
+    pub fn source_of(&self, peer: &PeerId, address: &str) -> Option<Source> {
+        self.peers.get(peer)?.addresses.get(address).map(|known| known.source)
     }
 
     /// Forgets an address, whoever is known to be there. A peer that is connected stays so.
@@ -377,8 +410,9 @@ impl PeerTable {
         }
     }
 
-    /// At most `limit` peers whose time to be dialled has come, those who waited longest first.
-    /// Each counts as being dialled until [`Self::connected`] or [`Self::dial_failed`].
+    /// At most `limit` peers whose time to be dialled has come, those who waited longest first, and
+    /// of those never connected at most [`TableLimits::stranger_dials`] at one host. Each counts as
+    /// being dialled until [`Self::connected`] or [`Self::dial_failed`].
     pub fn due(&mut self, now: u64, limit: usize, random: u64) -> Vec<Candidate> {
         for entry in self.peers.values_mut() {
             if entry.dialling.is_some_and(|since| now.saturating_sub(since) > DIAL_LOST_MS) {
@@ -397,15 +431,32 @@ impl PeerTable {
             .map(|(peer, e)| (e.next, *peer))
             .collect();
         ready.sort_unstable();
-        ready.truncate(limit);
-        ready
-            .into_iter()
-            .filter_map(|(_, peer)| {
-                let entry = self.peers.get_mut(&peer)?;
-                entry.dialling = Some(now);
-                Some(Candidate { peer, addresses: entry.newest_first(), source: entry.source })
-            })
-            .collect()
+        let mut strangers: BTreeMap<String, usize> = BTreeMap::new();
+        for entry in self.peers.values().filter(|e| e.dialling.is_some() && e.last.is_none()) {
+            for host in entry.hosts() {
+                *strangers.entry(host.to_owned()).or_default() += 1;
+            }
+        }
+        let mut candidates = Vec::new();
+        for (_, peer) in ready {
+            if candidates.len() >= limit {
+                break;
+            }
+            let Some(entry) = self.peers.get_mut(&peer) else { continue };
+            if entry.last.is_none() {
+                let most = self.limits.stranger_dials;
+                if entry.hosts().iter().any(|host| strangers.get(*host) >= Some(&most)) {
+                    continue;
+                }
+                for host in entry.hosts() {
+                    *strangers.entry(host.to_owned()).or_default() += 1;
+                }
+            }
+            entry.dialling = Some(now);
+            let (addresses, source) = (entry.newest_first(), entry.source);
+            candidates.push(Candidate { peer, addresses, source });
+        }
+        candidates
     }
 
     /// Forgets addresses not heard of for their source's time, and peers left without one. To be
@@ -418,7 +469,8 @@ impl PeerTable {
             entry.addresses.retain(|_, a| now.saturating_sub(a.heard) <= a.source.life_ms());
             !entry.addresses.is_empty()
         });
-        let refill = self.limits.beacon_refill_ms.saturating_mul(self.limits.beacon_burst.into());
+        let refill =
+            self.limits.newcomer_refill_ms.saturating_mul(self.limits.newcomer_burst.into());
         self.rates.retain(|_, bucket| now.saturating_sub(bucket.since) < refill);
     }
 
@@ -467,15 +519,15 @@ impl PeerTable {
 
     /// One new peer from a beacon's source address, if its rate allows.
     fn spend(&mut self, from: IpAddr, now: u64) -> bool {
-        let TableLimits { beacon_burst, beacon_refill_ms, beacon_sources, .. } = self.limits;
-        if !self.rates.contains_key(&from) && self.rates.len() >= beacon_sources {
+        let TableLimits { newcomer_burst, newcomer_refill_ms, newcomer_sources, .. } = self.limits;
+        if !self.rates.contains_key(&from) && self.rates.len() >= newcomer_sources {
             return false;
         }
-        let bucket = self.rates.entry(from).or_insert(Bucket { left: beacon_burst, since: now });
-        let refilled = now.saturating_sub(bucket.since) / beacon_refill_ms.max(1);
+        let bucket = self.rates.entry(from).or_insert(Bucket { left: newcomer_burst, since: now });
+        let refilled = now.saturating_sub(bucket.since) / newcomer_refill_ms.max(1);
         if refilled > 0 {
             let more = u32::try_from(refilled).unwrap_or(u32::MAX);
-            bucket.left = bucket.left.saturating_add(more).min(beacon_burst);
+            bucket.left = bucket.left.saturating_add(more).min(newcomer_burst);
             bucket.since = now;
         }
         let allowed = bucket.left > 0;
@@ -548,10 +600,11 @@ impl Entry {
             return;
         }
         while self.addresses.len() >= limit {
+            // What anyone on the link may say drives out nothing that outlasts it.
             let oldest = self
                 .addresses
                 .iter()
-                .min_by_key(|(text, a)| (a.heard, *text))
+                .min_by_key(|(text, a)| (a.source.life_ms(), a.heard, *text))
                 .map(|(t, _)| t.clone());
             match oldest {
                 Some(text) => self.addresses.remove(&text),
@@ -568,10 +621,23 @@ impl Entry {
         texts.into_iter().map(|(text, _)| text.clone()).collect()
     }
 
+    /// The hosts of its addresses.
+    fn hosts(&self) -> BTreeSet<&str> {
+        self.addresses.keys().map(|address| host_of(address)).collect()
+    }
+
     fn fail(&mut self, now: u64, random: u64) {
         self.dialling = None;
         self.next = now.saturating_add(PEER_BACKOFF.delay(self.failures, random));
         self.failures = self.failures.saturating_add(1);
+    }
+}
+
+/// The part of an address that names the host: of a multiaddr the first two parts, else the whole.
+fn host_of(address: &str) -> &str {
+    match address.match_indices('/').nth(2) {
+        Some((end, _)) => &address[..end],
+        None => address,
     }
 }
 

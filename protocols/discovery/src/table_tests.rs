@@ -149,7 +149,7 @@ fn what_is_not_heard_of_again_expires() {
     table.heard(peer(3), "c", Source::Remembered, 0);
     table.heard(peer(4), "d", Source::Beacon, 0);
     table.connected(peer(4), None, Source::Beacon, 0);
-    table.refresh(&peer(2), Source::Mdns, 500_000);
+    table.heard(peer(2), "b", Source::Mdns, 500_000);
     table.expire(600_001);
     assert_eq!(table.source(&peer(1)), None);
     assert_eq!(table.source(&peer(2)), Some(Source::Mdns));
@@ -182,7 +182,7 @@ fn a_flood_of_names_drives_out_nobody_good() {
 
 #[test]
 fn new_peers_from_one_address_are_rate_limited() {
-    let limits = TableLimits { beacon_burst: 2, beacon_sources: 2, ..TableLimits::default() };
+    let limits = TableLimits { newcomer_burst: 2, newcomer_sources: 2, ..TableLimits::default() };
     let mut table = table(limits);
     let there = |n| IpAddr::from([10, 0, 0, n]);
     let mut hear = |n, from, now| table.heard_beacon(&beacon(n, 9, 0), from, &at("a"), now);
@@ -195,6 +195,84 @@ fn new_peers_from_one_address_are_rate_limited() {
     assert_eq!(hear(5, there(3), 1_000), Sighting::RateLimited, "too many addresses at once");
     table.expire(3_000);
     assert_eq!(table.heard_beacon(&beacon(5, 9, 0), there(3), &at("a"), 3_000), Sighting::New);
+}
+
+#[test]
+fn ten_thousand_names_of_one_host_keep_nobody_waiting() {
+    let mut table = table(TableLimits::default());
+    let flooder = IpAddr::from([10, 0, 0, 66]);
+    let places = ["/ip4/10.0.0.66/tcp/1".to_owned(), "/ip4/10.0.0.66/udp/1/quic-v1".to_owned()];
+    for n in 1_000..11_000 {
+        table.heard_beacon(&beacon(n, 9, 0), flooder, &places, 0);
+    }
+    assert_eq!((table.len(), table.counts().rate_limited), (64, 10_000 - 64));
+    // Nobody answers there, yet every dial waits for an answer: at most so many at a time.
+    assert_eq!(table.due(0, 100, 0).len(), 4);
+    let honest = at("/ip4/10.0.0.7/tcp/1");
+    assert_eq!(
+        table.heard_beacon(&beacon(1, 9, 0), IpAddr::from([10, 0, 0, 7]), &honest, 1),
+        Sighting::New
+    );
+    let due: Vec<PeerId> = table.due(1, 100, 0).into_iter().map(|c| c.peer).collect();
+    assert_eq!(due, [peer(1)]);
+    // A peer that was connected before is dialled wherever it is heard of.
+    table.connected(peer(1), None, Source::Beacon, 2);
+    table.disconnected(&peer(1), 100_000, 0);
+    table.heard_beacon(&beacon(1, 9, 0), flooder, &places, 100_001);
+    let due = table.due(101_000, 100, 0);
+    assert!(due.iter().any(|c| c.peer == peer(1)), "{due:?}");
+}
+
+#[test]
+fn names_told_by_multicast_dns_are_rate_limited_too() {
+    let limits = TableLimits { newcomer_burst: 2, ..TableLimits::default() };
+    let mut table = table(limits);
+    let mut hear = |n| table.heard_nearby(peer(n), HERE, "a", Source::Mdns, 0);
+    assert_eq!((hear(0), hear(1), hear(2)), (Sighting::Own, Sighting::New, Sighting::New));
+    assert_eq!((hear(3), hear(2)), (Sighting::RateLimited, Sighting::Known));
+}
+
+#[test]
+fn a_peer_that_comes_back_is_dialled_soon_however_long_it_was_away() {
+    let mut table = table(TableLimits::default());
+    for n in [1, 2] {
+        table.heard(peer(n), "a", Source::Beacon, 0);
+    }
+    table.connected(peer(1), Some("a"), Source::Beacon, 0);
+    table.disconnected(&peer(1), 20_000, u64::MAX);
+    let mut now = 20_000;
+    for _ in 0..20 {
+        now += 600_000;
+        assert_eq!(table.due(now, 10, 0).len(), 2);
+        for n in [1, 2] {
+            table.dial_failed(&peer(n), now, u64::MAX);
+        }
+    }
+    for n in [1, 2] {
+        table.heard(peer(n), "b", Source::Beacon, now);
+    }
+    assert!(table.due(now + NEARBY_WAIT_MS - 1, 10, 0).is_empty());
+    let due = table.due(now + NEARBY_WAIT_MS, 10, 0);
+    assert_eq!(due.len(), 1, "and one that was never connected waits");
+    assert_eq!(
+        (due[0].peer, &due[0].addresses[..]),
+        (peer(1), &["b".to_owned(), "a".to_owned()][..])
+    );
+    // Nor does a peer remembered from another network wait once this node is there again.
+    table.dial_failed(&peer(1), now + NEARBY_WAIT_MS, u64::MAX);
+    table.retry_known(now + NEARBY_WAIT_MS);
+    assert_eq!(table.due(now + NEARBY_WAIT_MS, 10, 0).len(), 1);
+}
+
+#[test]
+fn what_is_said_on_the_link_drives_out_no_address_that_was_connected() {
+    let limits = TableLimits { addresses: 2, ..TableLimits::default() };
+    let mut table = table(limits);
+    table.heard(peer(1), "good", Source::Incoming, 0);
+    for (n, place) in ["x", "y", "z"].into_iter().enumerate() {
+        table.heard(peer(1), place, Source::Beacon, 1 + n as u64);
+    }
+    assert!(table.knows(&peer(1), "good") && table.knows(&peer(1), "z"));
 }
 
 #[derive(Debug, Clone)]
@@ -228,7 +306,7 @@ proptest! {
     ) {
         let limits = TableLimits {
             peers: 12, per_source: 5, addresses: 3, address_len: 4,
-            beacon_burst: 3, beacon_refill_ms: 1_000, beacon_sources: 4,
+            newcomer_burst: 3, newcomer_refill_ms: 1_000, newcomer_sources: 4, stranger_dials: 2,
         };
         let (mut a, mut now) = (table(limits), 0);
         let mut b = a.clone();
@@ -258,7 +336,7 @@ proptest! {
                     Step::Expire => table.expire(now),
                 }
                 prop_assert!(table.len() <= limits.peers);
-                prop_assert!(table.rates.len() <= limits.beacon_sources);
+                prop_assert!(table.rates.len() <= limits.newcomer_sources);
                 prop_assert!(table.counts().peers.values().all(|n| *n <= limits.per_source));
                 prop_assert!(table.peers.values().all(|e| e.addresses.len() <= limits.addresses));
                 prop_assert!(table.source(&peer(0)).is_none());

@@ -44,6 +44,7 @@ const VARIABLES: &[Row] = &[
         let ports: Vec<Option<u16>> = c.network.beacon_hosts.iter().map(|h| h.port).collect();
         ports == [None, Some(9001)]
     }),
+    ("OCM_NETWORK_REMEMBER", "no", |c| !c.network.remember),
     ("OCM_NETWORK_TCP", "no", |c| !c.network.tcp),
     ("OCM_NETWORK_QUIC", "False", |c| !c.network.quic),
     ("OCM_NETWORK_KEY", KEY, |c| c.network.key.is_some()),

@@ -1,0 +1,118 @@
+//! Hosts that are made and removed. They need root, and say so elsewhere.
+
+use std::io::Write as _;
+use std::net::UdpSocket;
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+/// Whether these tests can run; as root they must.
+fn possible() -> bool {
+    match can_run() {
+        Ok(()) => true,
+        Err(error @ NetnsError::NotRoot) => {
+            // Straight to the stream: the test runner keeps to itself what `eprintln!` says.
+            let _ = writeln!(std::io::stderr(), "skipped: hosts in namespaces: {error}");
+            false
+        }
+        Err(error) => panic!("as root, hosts in namespaces must be possible: {error}"),
+    }
+}
+
+/// Whether a datagram from one host to an address is heard by another.
+fn reaches(from: &Host, to: &str, at: &Host) -> bool {
+    let bound = |host: &Host| {
+        host.within(|| {
+            let socket = UdpSocket::bind("0.0.0.0:9")?;
+            socket.set_broadcast(true)?;
+            socket.set_read_timeout(Some(Duration::from_millis(300))).map(|()| socket)
+        })
+        .unwrap()
+        .unwrap()
+    };
+    let (sender, receiver) = (bound(from), bound(at));
+    // A route or a card that is not there is an error, or not, as the system likes.
+    let _ = sender.send_to(b"hello", to);
+    receiver.recv(&mut [0; 8]).is_ok()
+}
+
+#[test]
+fn hosts_of_one_lan_hear_each_other_and_no_other_until_a_cable_is_pulled() {
+    if !possible() {
+        return;
+    }
+    let site = Site::new().unwrap();
+    let (one, two) = (site.lan().unwrap(), site.lan().unwrap());
+    let mut hosts: Vec<Host> = ["a", "b", "c"].map(|label| site.host(label).unwrap()).into();
+    hosts[0].plug("eth0", &one, &["10.1.0.1/24"]).unwrap();
+    hosts[1].plug("eth0", &one, &["10.1.0.2/24"]).unwrap();
+    hosts[2].plug("eth0", &two, &["10.1.0.3/24"]).unwrap();
+    assert!(reaches(&hosts[0], "10.1.0.255:9", &hosts[1]));
+    assert!(!reaches(&hosts[0], "10.1.0.255:9", &hosts[2]));
+    hosts[1].set_link("eth0", false).unwrap();
+    assert!(!reaches(&hosts[0], "10.1.0.255:9", &hosts[1]));
+    hosts[1].set_link("eth0", true).unwrap();
+    assert!(reaches(&hosts[0], "10.1.0.2:9", &hosts[1]));
+    hosts[1].set_addresses("eth0", &["10.1.0.7/24"]).unwrap();
+    assert!(!reaches(&hosts[0], "10.1.0.2:9", &hosts[1]));
+    assert!(reaches(&hosts[0], "10.1.0.7:9", &hosts[1]));
+    hosts[2].unplug("eth0").unwrap();
+    hosts[2].plug("eth0", &one, &["10.1.0.3/24"]).unwrap();
+    assert!(reaches(&hosts[0], "10.1.0.3:9", &hosts[2]), "it moved");
+    let error = hosts[2].set_link("eth1", true).unwrap_err().to_string();
+    assert!(error.contains("eth1"), "{error}");
+}
+
+#[test]
+fn a_router_joins_two_lans() {
+    if !possible() {
+        return;
+    }
+    let site = Site::new().unwrap();
+    let (one, two) = (site.lan().unwrap(), site.lan().unwrap());
+    let [mut a, mut b, mut router] = ["a", "b", "router"].map(|label| site.host(label).unwrap());
+    a.plug("eth0", &one, &["10.1.0.2/24"]).unwrap();
+    b.plug("eth0", &two, &["10.2.0.2/24"]).unwrap();
+    router.plug("eth0", &one, &["10.1.0.1/24"]).unwrap();
+    router.plug("eth1", &two, &["10.2.0.1/24"]).unwrap();
+    a.route("default", [10, 1, 0, 1].into()).unwrap();
+    b.route("default", [10, 2, 0, 1].into()).unwrap();
+    assert!(!reaches(&a, "10.2.0.2:9", &b));
+    router.forward().unwrap();
+    assert!(reaches(&a, "10.2.0.2:9", &b));
+}
+
+#[test]
+fn nothing_is_left_of_what_was_dropped_or_whose_process_is_gone() {
+    if !possible() {
+        return;
+    }
+    let site = Site::new().unwrap();
+    let host = site.host("a").unwrap();
+    let mut process = host.command("sleep").arg("1000").spawn().unwrap();
+    host.write_etc("hosts", "10.1.0.1 a\n").unwrap();
+    let places = [Path::new("/run/netns"), Path::new("/etc/netns")].map(|p| p.join(host.name()));
+    assert!(places.iter().all(|place| place.exists()));
+    drop(host);
+    assert!(places.iter().all(|place| !place.exists()));
+    assert!(!process.wait().unwrap().success(), "what ran there was killed");
+
+    // No process of this id started at that time.
+    let dead = format!("ocm-{}-1-0-dead", std::process::id());
+    command::run("ip", &["netns", "add", &dead]).unwrap();
+    let _again = Site::new().unwrap();
+    assert!(!Path::new("/run/netns").join(&dead).exists());
+}
+
+#[test]
+fn an_error_names_the_command_and_what_it_said() {
+    if !possible() {
+        return;
+    }
+    let site = Site::new().unwrap();
+    let lan = site.lan().unwrap();
+    let error = site.host("a").unwrap().plug("eth0", &lan, &["nonsense/24"]).unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("address add nonsense/24") && text.contains("Error"), "{text}");
+}

@@ -1,0 +1,265 @@
+//! Multicast DNS: the library's, kept within bounds.
+//!
+//! The library keeps each name for as long as its sender says, a century if it likes, tells of it
+//! once, and searches its names one by one. Here a name is dropped after [`KEPT`]; whoever is still
+//! there answers the next question, and is told of again. Past [`NAMES`] it is stopped for
+//! [`PAUSE`].
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use libp2p::core::transport::ListenerId;
+use libp2p::mdns;
+use libp2p::swarm::NetworkBehaviour as _;
+use libp2p::swarm::behaviour::toggle::Toggle;
+use libp2p::swarm::behaviour::{FromSwarm, NewListenAddr};
+use libp2p::{Multiaddr, PeerId as Libp2pPeerId};
+use ocm_discovery::Source;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use super::address::{is_dialable, parts};
+use super::beacon::interfaces;
+use super::connected::without_peer;
+use super::from_libp2p;
+use super::swarm::Network;
+
+/// The port of multicast DNS.
+const PORT: u16 = 5353;
+
+/// How long a name is kept: less than the five minutes after which every node asks again.
+const KEPT: Duration = Duration::from_secs(4 * 60);
+
+/// Names heard in [`SHOWN`], at most.
+const NAMES: usize = 1024;
+
+/// How long a name counts as heard: as long as an address that it told is good for.
+const SHOWN: Duration = Duration::from_secs(10 * 60);
+
+/// How long it is stopped after too many names.
+const PAUSE: Duration = Duration::from_secs(30);
+
+/// The state of multicast DNS.
+#[derive(Debug, Default)]
+pub(super) struct Multicast {
+    /// Why it does not work.
+    failed: Option<String>,
+    /// Until when it is stopped because of a flood.
+    paused: Option<Instant>,
+    names: BTreeMap<Libp2pPeerId, Name>,
+}
+
+#[derive(Debug)]
+struct Name {
+    /// When it was last told of.
+    heard: Instant,
+    /// Since when the library keeps it, while it does.
+    kept: Option<Instant>,
+}
+
+impl Multicast {
+    fn heard(&mut self, name: Libp2pPeerId, now: Instant) {
+        let name = self.names.entry(name).or_insert(Name { heard: now, kept: None });
+        name.heard = now;
+        name.kept.get_or_insert(now);
+    }
+
+    /// Takes note that the library no longer keeps these.
+    pub(super) fn expired<'p>(&mut self, names: impl Iterator<Item = &'p Libp2pPeerId>) {
+        for name in names {
+            if let Some(name) = self.names.get_mut(name) {
+                name.kept = None;
+            }
+        }
+    }
+
+    /// Why it hears nobody, if so.
+    pub(super) fn failure(&self) -> Option<String> {
+        let flood = self.paused.map(|_| {
+            format!(
+                "more than {NAMES} names were heard, someone floods the link: stopped for {} s; \
+                 find the host that does, or set network.mdns (OCM_NETWORK_MDNS) to false",
+                PAUSE.as_secs()
+            )
+        });
+        flood.or_else(|| self.failed.clone())
+    }
+
+    /// Names heard on the link in the last ten minutes.
+    pub(super) fn names(&self) -> usize {
+        self.names.len()
+    }
+
+    /// The names that were kept for long enough at this moment. Those not heard for long are
+    /// forgotten.
+    fn stale(&mut self, now: Instant) -> Vec<Libp2pPeerId> {
+        let age = |since: Instant| now.saturating_duration_since(since);
+        self.names.retain(|_, name| name.kept.is_some() || age(name.heard) < SHOWN);
+        let kept = self.names.iter().filter_map(|(id, name)| Some((id, name.kept?)));
+        kept.filter(|(_, since)| age(*since) >= KEPT).map(|(id, _)| *id).collect()
+    }
+}
+
+impl Network {
+    /// Begins to ask, and to answer, over IPv4 and IPv6.
+    pub(super) fn start_mdns(&mut self) {
+        self.multicast = Multicast::default();
+        if !self.config.mdns {
+            return;
+        }
+        if let Err(e) = probe() {
+            // The library would say so in the log, and not try again.
+            self.multicast.failed = Some(format!(
+                "cannot listen on UDP port {PORT}: {e}; stop what holds the port for itself alone"
+            ));
+            return;
+        }
+        let own = *self.swarm.local_peer_id();
+        let listeners: Vec<Multiaddr> = self.swarm.listeners().cloned().collect();
+        let make = |enable_ipv6| {
+            let config = mdns::Config { enable_ipv6, ..mdns::Config::default() };
+            let mut behaviour = mdns::tokio::Behaviour::new(config, own)?;
+            for addr in &listeners {
+                let listener_id = ListenerId::next();
+                let new = NewListenAddr { listener_id, addr };
+                behaviour.on_swarm_event(FromSwarm::NewListenAddr(new));
+            }
+            Ok::<_, std::io::Error>(behaviour)
+        };
+        match (make(false), make(true)) {
+            (Ok(v4), Ok(v6)) => {
+                self.swarm.behaviour_mut().mdns4 = Some(v4).into();
+                self.swarm.behaviour_mut().mdns6 = Some(v6).into();
+            }
+            (Err(e), _) | (_, Err(e)) => {
+                self.multicast.failed = Some(format!("cannot watch the network interfaces: {e}"));
+            }
+        }
+    }
+
+    /// Takes note of what was heard.
+    pub(super) fn on_mdns(&mut self, found: Vec<(Libp2pPeerId, Multiaddr)>) {
+        let now = Instant::now();
+        for (name, address) in found {
+            self.multicast.heard(name, now);
+            self.on_mdns_address(&name, &address);
+        }
+        if self.multicast.names.len() > NAMES {
+            let behaviour = self.swarm.behaviour_mut();
+            behaviour.mdns4 = Toggle::from(None);
+            behaviour.mdns6 = Toggle::from(None);
+            self.multicast.names.clear();
+            self.multicast.paused = Some(now + PAUSE);
+        }
+    }
+
+    /// Over IPv4 the address is the one that the answer came from; over IPv6 it is what the answer
+    /// says, and is to lie on a network of this machine.
+    fn on_mdns_address(&mut self, name: &Libp2pPeerId, address: &Multiaddr) {
+        let address = without_peer(address);
+        let Some(peer) = from_libp2p(name).filter(|_| self.speaks(&address)) else { return };
+        let Some((ip, ..)) = parts(&address).filter(|(ip, ..)| is_dialable(*ip)) else { return };
+        if matches!(ip, IpAddr::V6(ip) if !is_on_link(ip, &interfaces())) {
+            return;
+        }
+        let (text, now) = (address.to_string(), self.now_ms());
+        let sighting = self.table.heard_nearby(peer, ip, &text, Source::Mdns, now);
+        self.tell_sighting(peer, Source::Mdns, sighting);
+    }
+
+    /// Starts again after a flood.
+    pub(super) fn end_mdns_pause(&mut self) {
+        if self.multicast.paused.is_some_and(|until| until <= Instant::now()) {
+            self.start_mdns();
+        }
+    }
+
+    /// Drops the names that were kept for long enough, and tries again what did not start.
+    pub(super) fn watch_mdns(&mut self) {
+        if self.multicast.failed.is_some() {
+            self.start_mdns();
+        }
+        let stale = self.multicast.stale(Instant::now());
+        self.drop_names(&stale);
+    }
+
+    /// Drops every name, so that whoever is there is told of again when it answers. The library
+    /// itself asks on a new address.
+    pub(super) fn ask_again(&mut self) {
+        let names: Vec<Libp2pPeerId> = self.multicast.names.keys().copied().collect();
+        self.drop_names(&names);
+    }
+
+    fn drop_names(&mut self, names: &[Libp2pPeerId]) {
+        let behaviour = self.swarm.behaviour_mut();
+        for mdns in [&mut behaviour.mdns4, &mut behaviour.mdns6] {
+            let Some(mdns) = mdns.as_mut() else { continue };
+            let known: BTreeSet<Libp2pPeerId> = mdns.discovered_nodes().copied().collect();
+            for name in names.iter().filter(|name| known.contains(name)) {
+                // There is no other way to make the library forget one.
+                #[expect(deprecated)]
+                mdns.expire_node(name);
+            }
+        }
+        self.multicast.expired(names.iter());
+    }
+}
+
+/// Whether the port can be shared with whatever else speaks multicast DNS on this machine.
+fn probe() -> io::Result<()> {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+    socket.set_reuse_address(true)?;
+    #[cfg(unix)]
+    socket.set_reuse_port(true)?;
+    socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, PORT)).into())
+}
+
+/// Whether an address lies on a network that this machine has an address on.
+fn is_on_link(ip: Ipv6Addr, interfaces: &[if_addrs::Interface]) -> bool {
+    interfaces.iter().any(|interface| match &interface.addr {
+        if_addrs::IfAddr::V6(own) => {
+            let mask = u128::from(own.netmask);
+            !own.ip.is_loopback() && u128::from(own.ip) & mask == u128::from(ip) & mask
+        }
+        if_addrs::IfAddr::V4(_) => false,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_lies_on_a_network_of_this_machine_is_on_the_link() {
+        let own = if_addrs::Interface {
+            name: "eth0".to_owned(),
+            addr: if_addrs::IfAddr::V6(if_addrs::Ifv6Addr {
+                ip: "fd00::1".parse().unwrap(),
+                netmask: "ffff:ffff:ffff:ffff::".parse().unwrap(),
+                prefixlen: 64,
+                broadcast: None,
+            }),
+            index: Some(2),
+            oper_status: if_addrs::IfOperStatus::Up,
+            is_p2p: false,
+        };
+        let on_link = |ip: &str| is_on_link(ip.parse().unwrap(), std::slice::from_ref(&own));
+        assert!(on_link("fd00::77:1"));
+        assert!(!on_link("2001:db8::1") && !on_link("fd00:0:0:1::1") && !on_link("::1"));
+    }
+
+    #[test]
+    fn a_name_is_kept_for_minutes_whatever_its_sender_says() {
+        let (mut multicast, now) = (Multicast::default(), Instant::now());
+        let (old, new) = (Libp2pPeerId::random(), Libp2pPeerId::random());
+        multicast.heard(old, now);
+        multicast.heard(new, now + Duration::from_secs(60));
+        assert_eq!(multicast.stale(now + KEPT), [old]);
+        multicast.expired([&old].into_iter());
+        assert_eq!((multicast.stale(now + KEPT).len(), multicast.names()), (0, 2));
+        multicast.heard(new, now + SHOWN);
+        assert_eq!(multicast.stale(now + SHOWN), [new], "it counts from when it was kept first");
+        assert_eq!(multicast.names(), 1, "the other one was not heard again");
+    }
+}
