@@ -34,9 +34,15 @@ impl Namespace {
         let name = format!("{PREFIX}-{pid}-{start}-{number}-{label}");
         run("ip", &["netns", "add", &name])?;
         let namespace = Self { name };
-        // Nobody else has the addresses that are given here: there is no need to wait and ask.
-        let no_wait = ["net.ipv6.conf.all.accept_dad=0", "net.ipv6.conf.default.accept_dad=0"];
-        sysctl(&namespace.name, &no_wait)?;
+        // Nobody else has the addresses that are given here: there is no need to wait and ask. Some
+        // of the machine's own settings would be inherited.
+        let settings = [
+            "net.ipv6.conf.all.accept_dad=0",
+            "net.ipv6.conf.default.accept_dad=0",
+            "net.ipv4.ip_forward=0",
+            "net.ipv6.conf.all.forwarding=0",
+        ];
+        sysctl(&namespace.name, &settings)?;
         ip(&namespace.name, &["link", "set", "lo", "up"])?;
         Ok(namespace)
     }
