@@ -1,6 +1,8 @@
 //! Two cores, message by message: the smallest scenes in which something once went wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "pair/bundles.rs"]
+mod bundles;
 #[path = "pair/damage.rs"]
 mod damage;
 #[path = "sim/disk.rs"]
