@@ -9,7 +9,7 @@ use data_encoding::HEXLOWER;
 use ocm_discovery::PeerId;
 use ocm_node::{Command, Missing, ParityState, PeerSnapshot, Reply, Stated};
 use ocm_record::{Did, SpaceId};
-use ocm_sync::{Comparison, Parity, SetDigest};
+use ocm_sync::{BundleStatement, Comparison, Parity, SetDigest, Since};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -77,7 +77,39 @@ struct Statement {
     missing_bodies: u64,
     /// What it is made out to; of a bundle, which is made out to nobody, there is none.
     nonce: Option<String>,
+    /// What else is signed in a bundle.
+    bundle: Option<OfBundle>,
     signature: String,
+}
+
+/// What the head of a bundle says besides (`protocols/README.md`, section 14).
+#[derive(Serialize)]
+struct OfBundle {
+    after: Option<Moment>,
+    lacking: Option<Lacked>,
+    kinds: Vec<u64>,
+    description: String,
+}
+
+#[derive(Serialize)]
+struct Lacked {
+    peer_id: Option<PeerId>,
+    time: Moment,
+}
+
+impl From<&BundleStatement> for OfBundle {
+    fn from(statement: &BundleStatement) -> Self {
+        let (after, lacking) = match statement.since() {
+            Since::All => (None, None),
+            Since::Time(ms) => (Some(Moment(ms)), None),
+            Since::Parity { peer, time } => {
+                let peer_id = PeerId::try_from(&peer[..]).ok();
+                (None, Some(Lacked { peer_id, time: Moment(time) }))
+            }
+        };
+        let description = HEXLOWER.encode(&statement.description());
+        Self { after, lacking, kinds: statement.kinds().to_vec(), description }
+    }
 }
 
 impl From<&ParityState> for Statement {
@@ -92,6 +124,10 @@ impl From<&ParityState> for Statement {
             nonce: match &state.stated {
                 Stated::Session { nonce, .. } => Some(HEXLOWER.encode(nonce)),
                 Stated::Bundle(_) => None,
+            },
+            bundle: match &state.stated {
+                Stated::Session { .. } => None,
+                Stated::Bundle(statement) => Some(OfBundle::from(statement)),
             },
             signature: HEXLOWER.encode(state.stated.signature().as_bytes()),
         }
