@@ -317,9 +317,10 @@ impl Node {
         } else if self.peers.get(&peer).is_some_and(|peer| peer.shared.contains_key(&space)) {
             Some(NotKept::Connected)
         } else {
+            // Both times are by the clock of that peer.
             let newer = before.is_some_and(|before| match &before.stated {
                 Stated::Bundle(statement) => statement.time() > time,
-                Stated::Session { .. } => before.at_ms >= time,
+                Stated::Session { statement, .. } => statement.time() >= time,
             });
             newer.then_some(NotKept::Older)
         };

@@ -219,8 +219,8 @@ fn pages(
                 let answer = answer.inspect_err(|_| {
                     // The failure itself is told by whoever called.
                     let _ = context.note(&format!(
-                        "{} pages were imported before this; begin again, and it goes on there",
-                        file.pages() - 1
+                        "{} imported before this; begin again, and it goes on there",
+                        count(file.pages() - 1, "page was", "pages were")
                     ));
                 })?;
                 tally.take(answer.json(), context)?;

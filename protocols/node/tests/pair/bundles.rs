@@ -2,7 +2,7 @@
 
 use ipld_core::ipld;
 use ocm_node::bundle::{BundlePlan, BundleSince, NotKept, Whom, Witnessed, exporter, read_range};
-use ocm_node::{Command, CommandError, Input, Output, Reply, Verdict};
+use ocm_node::{Command, CommandError, Input, Output, Reply, Verdict, layout};
 use ocm_record::{RecordId, Set, SpaceId};
 use ocm_space::Access;
 use ocm_sync::{BundleHead, BundleReader, BundleValue, BundleWriter, Comparison, Span};
@@ -332,4 +332,22 @@ fn a_bundle_that_begins_late_leaves_what_builds_on_more() {
     // The whole one releases it.
     b.import(&a.bundle(space, BundleSince::All));
     assert!(b.disk.holds(&space, &id));
+}
+
+#[test]
+fn what_is_damaged_is_left_out_and_named() {
+    let mut a = Rig::new(1);
+    let space = a.create(Access::Open);
+    let ids = a.begin(space, 300);
+    let number = a.disk.spaces()[&space];
+    let key = layout::record(number, Set::Content, &ids[150]);
+    a.disk.durable.get_mut(&key).unwrap()[60] ^= 1;
+    let read = read_range(&a.disk, number, Set::Content, Span::all()).unwrap();
+    assert_eq!((read.records.len(), read.next, read.damaged), (299, None, vec![ids[150]]));
+    // From one id on, and below another.
+    let span = Span { from: ids[100], to: ids[160] };
+    let read = read_range(&a.disk, number, Set::Content, span).unwrap();
+    assert_eq!((read.records.len(), read.damaged.len()), (59, 1));
+    let none = Span { from: ids[7], to: ids[7] };
+    assert_eq!(read_range(&a.disk, number, Set::Content, none).unwrap(), Default::default());
 }
