@@ -120,6 +120,20 @@ fn a_file_is_not_written_over_and_a_draft_leaves_nothing() {
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
     BundleDraft::create(&path, true, None).unwrap().finish().unwrap();
     assert!(matches!(read(&path, &Key::default()), (0, Err(Stopped::Cut(_)))));
+    // Of two at once the second is refused; what a crash left is written over.
+    let path = dir.path().join("twice");
+    let first = BundleDraft::create(&path, false, None).unwrap();
+    assert!(matches!(BundleDraft::create(&path, false, None), Err(WriteError::Busy(_))));
+    first.finish().unwrap();
+    std::fs::remove_file(&path).unwrap();
+    std::fs::write(dir.path().join("twice.part"), vec![1; 10_000]).unwrap();
+    assert!(write(&path, None, 1) < 10_000);
+    assert!(matches!(read(&path, &Key::default()), (1, Ok(()))));
+    std::fs::remove_file(&path).unwrap();
+    // Nor is anything written through a link.
+    std::os::unix::fs::symlink(dir.path().join("bundle"), dir.path().join("twice.part")).unwrap();
+    assert!(matches!(BundleDraft::create(&path, false, None), Err(WriteError::Io { .. })));
+    std::fs::remove_file(dir.path().join("twice.part")).unwrap();
     // One that was made in the meantime stays as well.
     let path = dir.path().join("other");
     let draft = BundleDraft::create(&path, false, None).unwrap();

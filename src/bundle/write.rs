@@ -1,13 +1,13 @@
 //! A bundle on its way to a file.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use age::stream::StreamWriter;
 use ocm_sync::BUNDLE_MAGIC;
-use rustix::fs::{RenameFlags, renameat_with};
+use rustix::fs::{OFlags, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::key::Lock;
@@ -20,6 +20,11 @@ pub enum WriteError {
     /// There is a file already.
     #[error("{0} is there already: name another file, or write over it with --force")]
     Exists(PathBuf),
+    /// Another export is under way.
+    #[error(
+        "{0} is being written by another `ocm bundle export`: wait for it, or name another file"
+    )]
+    Busy(PathBuf),
     /// The disk, or the stick, says no.
     #[error("cannot write {path}: {error}")]
     Io {
@@ -86,12 +91,7 @@ impl BundleDraft {
         part.push(".part");
         let part = PathBuf::from(part);
         let failed = |error| WriteError::Io { path: part.clone(), error };
-        // What an earlier one left there is not written into.
-        disk::remove_if_present(&part).map_err(failed)?;
-        // What it holds is its owner's to give away.
-        let mut options = File::options();
-        options.write(true).create_new(true).mode(disk::FILE_MODE);
-        let file = options.open(&part).map_err(failed)?;
+        let file = claim(&part)?;
         let mut draft = Self { encoder: None, path: path.to_owned(), part: part.clone(), force };
         let file = BufWriter::new(file);
         let mut layer = match lock {
@@ -126,8 +126,9 @@ impl BundleDraft {
         let file = encoder.finish().and_then(Layer::finish).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
-        drop(file);
+        // While it is open nobody else writes it.
         self.rename()?;
+        drop(file);
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
         // A file system that cannot sync a directory has written it.
@@ -162,6 +163,31 @@ impl Drop for BundleDraft {
     fn drop(&mut self) {
         // After a rename there is none.
         let _ = std::fs::remove_file(&self.part);
+    }
+}
+
+/// The file of this name, empty and written by nobody else. What an earlier one left there is written
+/// over. Its mode is as the user's other files have it: a bundle is to be read elsewhere.
+fn claim(part: &Path) -> Result<File, WriteError> {
+    let failed = |error: io::Error| WriteError::Io { path: part.to_owned(), error };
+    loop {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false);
+        let no_follow = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or_default();
+        let file = options.custom_flags(no_follow).open(part).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Err(WriteError::Busy(part.to_owned())),
+            // A file system without locks.
+            Err(TryLockError::Error(error)) if error.kind() == io::ErrorKind::Unsupported => {}
+            Err(TryLockError::Error(error)) => return Err(failed(error)),
+        }
+        // Whoever had it may have given it its name meanwhile.
+        let (ours, named) = (file.metadata().map_err(failed)?, part.symlink_metadata());
+        if named.is_ok_and(|named| (named.dev(), named.ino()) == (ours.dev(), ours.ino())) {
+            file.set_len(0).map_err(failed)?;
+            return Ok(file);
+        }
     }
 }
 

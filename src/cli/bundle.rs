@@ -94,7 +94,9 @@ impl From<KeyError> for Failure {
 impl From<WriteError> for Failure {
     fn from(error: WriteError) -> Self {
         match error {
-            WriteError::Exists(_) | WriteError::Encrypt(_) => Self::Usage(error.to_string()),
+            WriteError::Exists(_) | WriteError::Busy(_) | WriteError::Encrypt(_) => {
+                Self::Usage(error.to_string())
+            }
             WriteError::Io { .. } => Self::Other(error.into()),
         }
     }

@@ -119,7 +119,8 @@ pub(super) fn run(import: &Import, mut context: Context<'_, '_>) -> Result<Exit,
         Err(ClientError::Problem(problem)) => Err(problem.to_string()),
         Err(error) => return Err(error.into()),
     };
-    tally.end(&file, &ended, &compared, &mut context)
+    let whole_space = head.statement.since() == Since::All;
+    tally.end((&file, &ended), &compared, whole_space, &mut context)
 }
 
 /// The space of a bundle, as this node holds it.
@@ -296,9 +297,9 @@ impl Tally {
 
     fn end(
         self,
-        file: &BundleFile,
-        ended: &Ended,
+        (file, ended): (&BundleFile, &Ended),
         compared: &Result<Json, String>,
+        whole_space: bool,
         context: &mut Context<'_, '_>,
     ) -> Result<Exit, Failure> {
         context.progress_done()?;
@@ -314,6 +315,7 @@ impl Tally {
         };
         let exit = match (&wrong, others) {
             (Some(_), _) => Exit::Wrong,
+            (None, _) if compared.is_err() => Exit::Wrong,
             (None, 0) => Exit::Done,
             (None, _) => Exit::Failed,
         };
@@ -365,7 +367,12 @@ impl Tally {
             )?,
         }
         match compared {
-            Ok(compared) => writeln!(context.io.output, "{}", clean(&of_comparison(compared)))?,
+            Ok(compared) => {
+                writeln!(context.io.output, "{}", clean(&of_comparison(compared)))?;
+                for hint in hints(compared, whole_space) {
+                    context.note(&hint)?;
+                }
+            }
             Err(why) => context.note(&format!("not compared with its writer: {why}"))?,
         }
         context.io.output.flush()?;
@@ -380,6 +387,28 @@ fn past(verdict: &str) -> &str {
         "refuse" => "refused",
         other => other,
     }
+}
+
+/// What would make the two equal.
+fn hints(compared: &Json, whole_space: bool) -> Vec<String> {
+    if compared["state"] != "differs" || compared["not_kept"] == "own" {
+        return Vec::new();
+    }
+    let stored = |side: &str| {
+        let of = |set: &str| compared[side][set].as_u64().unwrap_or(0);
+        of("authority").saturating_add(of("content"))
+    };
+    let mut hints = Vec::new();
+    if stored("ours") > stored("theirs") {
+        hints.push(format!(
+            "for what is missing there: `ocm bundle export --since parity --peer {} FILE`",
+            field(compared, "peer_id")
+        ));
+    }
+    if stored("theirs") > stored("ours") && !whole_space {
+        hints.push("this bundle does not hold the whole space: one without --since does".into());
+    }
+    hints
 }
 
 /// How this node compares with the writer of a bundle, in a sentence.

@@ -136,6 +136,8 @@ fn people_read_what_differs_and_programs_every_record() {
     );
     assert!(ran.errors.contains("content from 2023-11-14 22:13:20Z on, written at"), "{ran:?}");
     assert!(ran.errors.contains("a record without an id: no\n"), "{ran:?}");
+    let hint = format!("`ocm bundle export --since parity --peer {PEER} FILE`");
+    assert!(ran.errors.contains(&hint), "{ran:?}");
     let ran = import(&person, &replies(), &["--json"]);
     let lines: Vec<Json> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(lines.len(), 3);
