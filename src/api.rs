@@ -10,6 +10,7 @@
 
 mod batch;
 mod body;
+mod bundles;
 mod events;
 mod guard;
 mod listing;
@@ -199,6 +200,10 @@ impl Api {
             .route("/spaces/{id}/grants", post(spaces::grant))
             .route("/spaces/{id}/invitation", get(spaces::invite))
             .route("/spaces/{id}/parity", get(parity::of_space))
+            .route("/spaces/{id}/records", post(bundles::admit))
+            .route("/spaces/{id}/bundle", post(bundles::begin))
+            .route("/spaces/{id}/bundle/page", get(bundles::page))
+            .route("/spaces/{id}/bundle/statement", post(bundles::witness))
             .route("/memories", get(listing::list).post(memories::create))
             .route("/memories/count", get(listing::count))
             .route(

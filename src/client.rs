@@ -151,6 +151,34 @@ impl Client {
         self.ask("PATCH", path, &[], Some(patch))
     }
 
+    /// `GET` of a path that answers with bytes.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn get_bytes(&self, path: &str, query: &Query<'_>) -> Result<Vec<u8>, ClientError> {
+        let token = self.token()?;
+        let response = self.run("GET", path, query, None, Some(&token))?;
+        if response.status() != 200 {
+            return Err(match self.answer(response) {
+                Err(error) => error,
+                Ok(_) => self.unexpected(format!("{path} did not answer with bytes")),
+            });
+        }
+        let body = response.into_body().into_with_config().limit(LONGEST_ANSWER);
+        body.read_to_vec().map_err(|error| self.failure(error))
+    }
+
+    /// `POST` of bytes of DAG-CBOR to a path that answers with JSON.
+    ///
+    /// # Errors
+    /// See [`ClientError`].
+    pub fn post_bytes(&self, path: &str, bytes: Vec<u8>) -> Result<Answer, ClientError> {
+        let token = self.token()?;
+        let response =
+            self.run("POST", path, &[], Some(("application/cbor", bytes)), Some(&token))?;
+        self.answer(response)
+    }
+
     /// `GET /v1/events`: what happens from now on, in one space or all.
     ///
     /// # Errors
@@ -179,6 +207,9 @@ impl Client {
         query: &Query<'_>,
         body: Option<&Json>,
     ) -> Result<Answer, ClientError> {
+        let kind =
+            if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+        let body = body.map(|body| (kind, body.to_string().into_bytes()));
         let token = self.token()?;
         let response = self.run(method, path, query, body, Some(&token))?;
         self.answer(response)
@@ -200,7 +231,7 @@ impl Client {
         method: &str,
         path: &str,
         query: &Query<'_>,
-        body: Option<&Json>,
+        body: Option<(&str, Vec<u8>)>,
         token: Option<&str>,
     ) -> Result<http::Response<Body>, ClientError> {
         let mut url = format!("http://{}{path}", self.address);
@@ -212,10 +243,8 @@ impl Client {
         if let Some(token) = token {
             request = request.header("authorization", format!("Bearer {token}"));
         }
-        if body.is_some() {
-            let kind =
-                if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-            request = request.header("content-type", kind);
+        if let Some((kind, _)) = &body {
+            request = request.header("content-type", *kind);
         }
         let begun = Instant::now();
         let wrong = |error: http::Error| self.unexpected(format!("{url} is no request: {error}"));
@@ -223,7 +252,7 @@ impl Client {
         let result = if method == "GET" {
             self.agent.run(self.limited(request.body(()).map_err(wrong)?, feed))
         } else {
-            let bytes = body.map(ToString::to_string).unwrap_or_default().into_bytes();
+            let bytes = body.map(|(_, bytes)| bytes).unwrap_or_default();
             self.agent.run(self.limited(request.body(bytes).map_err(wrong)?, feed))
         };
         let took = begun.elapsed();

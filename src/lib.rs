@@ -5,7 +5,7 @@
 //!
 //! ```text
 //!  cli ─▶ client ─HTTP─▶ api ─▶ handle ◀─ runtime ─▶ network   libp2p, discovery
-//!                         └──▶ views ─┘        │ ├─▶ store     sled, one writer thread
+//!   └▶ bundle  files      └──▶ views ─┘        │ ├─▶ store     sled, one writer thread
 //!                                              │ └─▶ telemetry
 //!                                              └─▶ ocm-node    the core: handle(input, now) → outputs
 //! ```
@@ -30,6 +30,8 @@
 //! - **`network`, `store` and `api` do not import one another.** [`runtime`] composes them;
 //!   [`handle`] is the one seam between the loop and whoever asks.
 //! - **Everything queued is bounded**, and says in its documentation what happens when it is full.
+//! - **Files of bundles are the command line's.** The node sees records and heads, over the API;
+//!   compression, encryption and their keys stay in [`bundle`] and the process of whoever asks.
 //! - **A write error ends the process.** The store is poisoned by the first; the next start is the
 //!   recovery.
 //!
@@ -40,6 +42,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 pub mod api;
+pub mod bundle;
 pub mod cli;
 pub mod client;
 pub mod config;

@@ -20,6 +20,8 @@ macro_rules! over_both {
     };
 }
 
+#[path = "federation/bundle.rs"]
+mod bundle;
 #[path = "federation/certificate.rs"]
 mod certificate;
 #[path = "federation/damage.rs"]

@@ -59,7 +59,7 @@ fn fill(dir: &Path, count: usize) -> SpaceId {
             let records: Vec<_> =
                 log.by_ref().take(IMPORT.min(left)).map(|record| record.encode()).collect();
             left -= records.len();
-            match tell(handle, Command::Import { records }).await {
+            match tell(handle, Command::Import { space: None, records }).await {
                 Reply::Imported(verdicts) => {
                     assert!(verdicts.iter().all(|verdict| *verdict == Verdict::Accept));
                 }

@@ -7,9 +7,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use data_encoding::HEXLOWER;
 use ocm_discovery::PeerId;
-use ocm_node::{Command, Missing, ParityState, PeerSnapshot, Reply};
+use ocm_node::{Command, Missing, ParityState, PeerSnapshot, Reply, Stated};
 use ocm_record::{Did, SpaceId};
-use ocm_sync::{Comparison, Parity, SetDigest};
+use ocm_sync::{BundleStatement, Comparison, Parity, SetDigest, Since};
 use serde::{Deserialize, Serialize};
 
 use super::Api;
@@ -19,7 +19,7 @@ use super::problem::{Problem, Reason};
 use crate::handle::Status;
 
 #[derive(Serialize)]
-struct Counts {
+pub(super) struct Counts {
     authority: u64,
     content: u64,
     missing_bodies: u64,
@@ -70,26 +70,66 @@ struct Digest {
 
 /// What the peer signed, with all that it takes to check the signature.
 #[derive(Serialize)]
-struct Stated {
+struct Statement {
     time: Moment,
     authority: Digest,
     content: Digest,
     missing_bodies: u64,
-    nonce: String,
+    /// What it is made out to; of a bundle, which is made out to nobody, there is none.
+    nonce: Option<String>,
+    /// What else is signed in a bundle.
+    bundle: Option<OfBundle>,
     signature: String,
 }
 
-impl From<&ParityState> for Stated {
+/// What the head of a bundle says besides (`protocols/README.md`, section 14).
+#[derive(Serialize)]
+struct OfBundle {
+    after: Option<Moment>,
+    lacking: Option<Lacked>,
+    kinds: Vec<u64>,
+    description: String,
+}
+
+#[derive(Serialize)]
+struct Lacked {
+    peer_id: Option<PeerId>,
+    time: Moment,
+}
+
+impl From<&BundleStatement> for OfBundle {
+    fn from(statement: &BundleStatement) -> Self {
+        let (after, lacking) = match statement.since() {
+            Since::All => (None, None),
+            Since::Time(ms) => (Some(Moment(ms)), None),
+            Since::Parity { peer, time } => {
+                let peer_id = PeerId::try_from(&peer[..]).ok();
+                (None, Some(Lacked { peer_id, time: Moment(time) }))
+            }
+        };
+        let description = HEXLOWER.encode(&statement.description());
+        Self { after, lacking, kinds: statement.kinds().to_vec(), description }
+    }
+}
+
+impl From<&ParityState> for Statement {
     fn from(state: &ParityState) -> Self {
         let digest =
             |set: &SetDigest| Digest { count: set.count, digest: HEXLOWER.encode(&set.digest) };
         Self {
-            time: Moment(state.statement.time()),
+            time: Moment(state.stated.time()),
             authority: digest(&state.theirs.authority),
             content: digest(&state.theirs.content),
             missing_bodies: state.theirs.missing_bodies,
-            nonce: HEXLOWER.encode(&state.nonce),
-            signature: HEXLOWER.encode(state.statement.signature().as_bytes()),
+            nonce: match &state.stated {
+                Stated::Session { nonce, .. } => Some(HEXLOWER.encode(nonce)),
+                Stated::Bundle(_) => None,
+            },
+            bundle: match &state.stated {
+                Stated::Session { .. } => None,
+                Stated::Bundle(statement) => Some(OfBundle::from(statement)),
+            },
+            signature: HEXLOWER.encode(state.stated.signature().as_bytes()),
         }
     }
 }
@@ -107,6 +147,8 @@ pub(super) struct Compared {
     did: Option<Did>,
     connected: bool,
     state: &'static str,
+    /// How they compared last: `session`, or `bundle`.
+    by: Option<&'static str>,
     equal_since: Option<Moment>,
     differs_since: Option<Moment>,
     at: Option<Moment>,
@@ -116,8 +158,11 @@ pub(super) struct Compared {
     missing_here: Option<Lacking>,
     missing_there: Option<Lacking>,
     exact: Option<bool>,
-    statement: Option<Stated>,
+    statement: Option<Statement>,
     audit: Option<Audited>,
+    /// When the peer wrote the last bundle that came here: `ocm bundle export --since parity` leaves out
+    /// what it had then.
+    described: Option<Moment>,
 }
 
 #[derive(Serialize)]
@@ -156,6 +201,8 @@ impl From<Known<'_>> for Compared {
             did: did.or_else(|| parity.map(|parity| parity.did)),
             connected: connected.is_some(),
             state,
+            by: parity
+                .map(|parity| if parity.stated.is_by_bundle() { "bundle" } else { "session" }),
             equal_since: parity
                 .filter(|_| state == "equal")
                 .and_then(|parity| parity.equal_since_ms)
@@ -174,10 +221,11 @@ impl From<Known<'_>> for Compared {
             missing_here: parity.map(|parity| Lacking::from(&parity.here)),
             missing_there: parity.map(|parity| Lacking::from(&parity.there)),
             exact: parity.map(|parity| parity.exact),
-            statement: parity.map(Stated::from),
+            statement: parity.map(Statement::from),
             audit: parity
                 .and_then(|parity| parity.audit)
                 .map(|audit| Audited { at: Moment(audit.at_ms), passed: audit.passed }),
+            described: parity.and_then(|parity| parity.described_ms).map(Moment),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 mod access;
 mod batch;
+mod bundles;
 mod feed;
 mod memories;
 mod node;

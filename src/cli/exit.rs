@@ -14,7 +14,7 @@ Exit codes:
   3  the node cannot be reached
   4  not found, or an id that is ambiguous
   5  not permitted, or refused
-  6  checked and found wrong: not verified, parity differs, not ready
+  6  checked and found wrong: not verified, parity differs, not ready, damaged
   7  timed out
 
 Commands speak to the running node over its API; `init`, `identity` and `config` work without one.
@@ -88,6 +88,15 @@ pub(crate) enum Failure {
     /// The node ended what it was asked for.
     #[error("{0}")]
     Ended(String),
+    /// What was asked for is not there.
+    #[error("{0}")]
+    NotFound(String),
+    /// It may not be done so, or not with what was given.
+    #[error("{0}")]
+    Refused(String),
+    /// It was checked and found wrong.
+    #[error("{0}")]
+    Wrong(String),
     /// Standard output cannot be written.
     #[error("cannot write the output: {0}")]
     Output(#[from] std::io::Error),
@@ -105,6 +114,9 @@ impl Failure {
             Self::Output(_) | Self::Other(_) => Exit::Failed,
             Self::Config(_) | Self::Address(_) | Self::Usage(_) => Exit::Usage,
             Self::TimedOut(_) => Exit::TimedOut,
+            Self::NotFound(_) => Exit::NotFound,
+            Self::Refused(_) => Exit::Refused,
+            Self::Wrong(_) => Exit::Wrong,
             Self::Ended(_) => Exit::Unreachable,
             Self::Client(error) => match error {
                 ClientError::NotReachable { .. } | ClientError::Broken { .. } => Exit::Unreachable,
@@ -127,11 +139,12 @@ impl Failure {
             Exit::Usage if matches!(self, Self::Usage(_)) => ("usage", "wrong usage"),
             Exit::Usage => ("configuration", "wrong configuration"),
             Exit::Unreachable => ("not-reachable", "the node cannot be reached"),
+            Exit::Refused if matches!(self, Self::Refused(_)) => ("refused", "refused"),
             Exit::Refused => ("no-token", "no token"),
             Exit::TimedOut => ("timed-out", "timed out"),
-            Exit::Done | Exit::Failed | Exit::NotFound | Exit::Wrong | Exit::As(_) => {
-                ("failed", "failed")
-            }
+            Exit::NotFound => ("not-found", "not found"),
+            Exit::Wrong => ("wrong", "found wrong"),
+            Exit::Done | Exit::Failed | Exit::As(_) => ("failed", "failed"),
         };
         json!({
             "type": format!("urn:ocm:{reason}"),

@@ -90,7 +90,7 @@ pub(super) fn run(import: Import, context: Context<'_, '_>) -> Result<Exit, Fail
     let Import { file, space, from, to } = import;
     let batch = Duration::from_secs(context.loaded.config.api.batch_timeout_seconds.into());
     let client = context.client_with(patience(context.global.timeout, batch))?;
-    let Context { global, loaded, io } = context;
+    let Context { global, loaded, io, .. } = context;
     // Each line may name its own, so that there need be none.
     let space = space.or_else(|| loaded.config.space.default.map(|id| id.to_string()));
     let most = loaded.config.api.batch_memories as usize;

@@ -1,5 +1,6 @@
 //! The command line: its tree of commands, and what each does with the node or without one.
 
+mod bundle;
 mod config;
 mod doctor;
 mod exit;
@@ -140,6 +141,9 @@ Examples:
   jq -c '.[]' visits.json | ocm import - --space v0m3f1q2 --json > written.jsonl
   ocm import visits.jsonl --from 5001")]
     Import(import::Import),
+    /// A space in a file: carry it over a stick, and take in what others carry
+    #[command(subcommand)]
+    Bundle(bundle::Bundle),
     /// Spaces: what is shared together, and with whom
     #[command(subcommand)]
     Space(space::Space),
@@ -185,6 +189,7 @@ pub struct Io<'a> {
 struct Context<'a, 'io> {
     global: Global,
     loaded: Loaded,
+    environment: &'a Environment,
     io: &'a mut Io<'io>,
 }
 
@@ -310,28 +315,25 @@ fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exi
         Command::Devnet(args) => Ok(Exit::As(crate::devnet::run(args, global.json))),
         Command::Configured(command) => {
             let loaded = Config::load(&global.overrides, environment)?;
-            with_configuration(command, environment, Context { global, loaded, io })
+            with_configuration(command, Context { global, loaded, environment, io })
         }
     }
 }
 
-fn with_configuration(
-    command: Configured,
-    environment: &Environment,
-    mut context: Context<'_, '_>,
-) -> Result<Exit, Failure> {
+fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Result<Exit, Failure> {
     let runs_the_node = matches!(command, Configured::Node { .. });
     if context.global.verbose > 0 && !runs_the_node {
         trace_requests();
     }
     let shown = match command {
         Configured::Node { accept_loss } => {
-            let load = || Config::load(&context.global.overrides, environment);
+            let load = || Config::load(&context.global.overrides, context.environment);
             crate::runtime::run(&context.loaded, NodeFlags { accept_loss }, &load)?;
             return Ok(Exit::Done);
         }
         Configured::Events { space } => return sync::events(space.as_deref(), &mut context),
         Configured::Import(what) => return import::run(what, context),
+        Configured::Bundle(command) => return bundle::run(command, context),
         Configured::Init => status::init(&context.loaded)?,
         Configured::Identity(status::Identity::Show) => status::identity(&context.loaded)?,
         Configured::Health { ready } => status::health(&context, ready)?,

@@ -189,6 +189,8 @@ fn rows(answer: &Answer) -> String {
             short_end(&field(row, "peer_id")),
             if is_connected(row) {
                 field(row, "state")
+            } else if row["by"] == "bundle" {
+                format!("{} (by bundle)", field(row, "state"))
             } else {
                 format!("{} (away)", field(row, "state"))
             },

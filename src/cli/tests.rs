@@ -1,5 +1,6 @@
 //! Whole command lines against a small server that answers as the API does.
 
+mod bundle;
 mod failure;
 mod import;
 mod memory;

@@ -43,6 +43,7 @@ pub use origin::Origin;
 pub use secret::{NetworkKey, Seed, Token};
 pub use show::{render_show, show_json};
 pub use source::Environment;
+pub(crate) use table::PASSPHRASE_FILE_VARIABLE;
 pub use table::{
     Api, Backend, Config, Database, Identity, KEYS, Level, LogFormat, Logging, Network, Profile,
     Rotate, Space,

@@ -292,7 +292,10 @@ pub(crate) static ABSENT: &[Absent] = &[
 ];
 
 /// Variables that begin with `OCM_` and are no key's.
-pub(crate) static OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE];
+pub(crate) static OTHER_VARIABLES: &[&str] = &[CONFIG_VARIABLE, PASSPHRASE_FILE_VARIABLE];
 
 /// The variable that names the configuration file.
 pub(crate) const CONFIG_VARIABLE: &str = "OCM_CONFIG";
+
+/// The variable that names the file with the passphrase of bundles; only `ocm bundle` reads it.
+pub(crate) const PASSPHRASE_FILE_VARIABLE: &str = "OCM_BUNDLE_PASSPHRASE_FILE";

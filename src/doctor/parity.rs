@@ -78,7 +78,8 @@ fn check_space(node: &RunningNode, space: &HeldSpace, now: Timestamp) -> Vec<Fin
     let mut findings: Vec<Finding> =
         rows().flat_map(|row| check_comparison(node, row, name)).collect();
     let times = rows().filter_map(|row| row.at.as_deref()?.parse::<Timestamp>().ok());
-    let remedy = "see that a peer that shares it is connected (`ocm peers`), then `ocm sync now`";
+    let remedy = "see that a peer that shares it is connected (`ocm peers`), then `ocm sync now`; or \
+                  exchange bundles (`ocm bundle`)";
     match times.max() {
         None if space.is_alone => {
             let text = format!("space {name} has no other member to compare with");

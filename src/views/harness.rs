@@ -289,7 +289,7 @@ impl Harness {
     /// Takes in every record of another node.
     pub(crate) async fn hear(&self, other: &Self) {
         let records = other.shelf.records();
-        self.command(Command::Import { records }).await;
+        self.command(Command::Import { space: None, records }).await;
     }
 
     /// A memory with a title that was edited here and there at once.

@@ -55,13 +55,15 @@ impl Node {
                 Ok(()) => return Ok(()),
                 Err(error) => Err(error),
             },
+            Command::Bundle { space, since } => self.bundle(space, since, store)?,
+            Command::Witness { head } => self.witness(&head),
             Command::Sync { space } => self.compare_now(space).map(Reply::Sessions),
-            Command::Import { records } => {
+            Command::Import { space, records } => {
                 let bytes: usize = records.iter().map(Vec::len).sum();
                 if records.len() <= limits::IMPORT_RECORDS && bytes <= limits::IMPORT_BYTES {
                     let purpose = Purpose::Import { ticket };
                     let records = records.iter().map(|bytes| SignedRecord::decode(bytes));
-                    return self.verify_many(records, None, Origin::Import, purpose, store);
+                    return self.verify_many(records, space, Origin::Import, purpose, store);
                 }
                 Err(CommandError::Invalid(format!(
                     "an import takes at most {} records and {} bytes at once, these are {} and \

@@ -4,6 +4,9 @@ use ipld_core::ipld::Ipld;
 use ocm_discovery::PeerId;
 use ocm_record::{MemoryId, RecordId, SpaceId, VerifiedRecord, VerifyError};
 use ocm_space::{Grant, Policy};
+use ocm_sync::BundleHead;
+
+use crate::bundle::BundleSince;
 
 /// Names a command, so that its reply finds its way back. Chosen by the shell.
 pub type Ticket = u64;
@@ -127,8 +130,22 @@ pub enum Command {
     },
     /// Take in records from a file, as from any other source.
     Import {
+        /// The space that they are of; `None` where they may be of any.
+        space: Option<SpaceId>,
         /// The records, as stored elsewhere.
         records: Vec<Vec<u8>>,
+    },
+    /// Make the head of a bundle, and say which records belong into it.
+    Bundle {
+        /// Of which space.
+        space: SpaceId,
+        /// Which of its content records.
+        since: BundleSince,
+    },
+    /// Compare with what the head of a bundle states, when its records are here.
+    Witness {
+        /// The head.
+        head: Box<BundleHead>,
     },
     /// Compare with the connected peers now.
     Sync {

@@ -13,14 +13,15 @@
 //! | `e` space key boot seq id | nothing: a second record in one place of a log |
 //! | `t` space | a [`Tallies`]: counts of the space |
 //! | `p` space peer | the last comparison with a peer, and what it stated |
+//! | `b` space peer | how a peer described its content set in its last bundle: time, description |
 //! | `d` space number | memories with records that are not in their rows yet, 40 bytes each |
 //! | `v` space memory | the memory's row for lists |
 //! | `x` | nothing: what is made from the records is being made again |
 //! | `i` space aspect memory | which terms occur in the rows from that memory up to the next block |
 //!
 //! `space` is a number of four bytes that stands for the SpaceId on this node only; `set` is one
-//! byte; ids have 40 bytes, peers 38. All but `s`, `r` and `p` can be rebuilt from the records, and `p`
-//! is made anew by the next comparison.
+//! byte; ids have 40 bytes, peers 38. All but `s`, `r`, `p` and `b` can be rebuilt from the records; `p`
+//! is made anew by the next comparison, and `b` comes with the peer's next bundle.
 
 use std::collections::BTreeMap;
 
@@ -291,6 +292,12 @@ pub fn parities(space: SpaceNumber) -> (Key, Key) {
 #[must_use]
 pub fn parity_peer(key: &[u8]) -> Option<PeerId> {
     PeerId::try_from(key.strip_prefix(b"p")?.get(4..)?).ok()
+}
+
+/// How a peer described its content set, by the 38 bytes of its PeerId.
+#[must_use]
+pub fn description(space: SpaceNumber, peer: &PeerId) -> Key {
+    key(b'b', &[&space.0.to_be_bytes(), &peer.to_bytes()])
 }
 
 /// A list of memories whose rows are due. Lists are numbered in the order they were written.

@@ -27,6 +27,7 @@ mod allowed;
 mod anti_entropy;
 mod audit;
 mod breaches;
+pub mod bundle;
 mod command;
 pub mod derived;
 mod hold;
@@ -48,6 +49,7 @@ mod sharing;
 mod signing;
 mod snapshot;
 mod space;
+mod stated;
 pub mod storage;
 mod stuck;
 mod verdict;
@@ -62,6 +64,7 @@ pub use snapshot::{
     AuditState, Missing, ParityState, PeerSnapshot, RefusalEntry, Sharing, Snapshot, SpaceSnapshot,
     StuckList, StuckRecord,
 };
+pub use stated::Stated;
 pub use verdict::{Hold, Refuse, Reject, Verdict};
 
 /// Limits of one node. Past them work is shed, never correctness: anti-entropy brings again what

@@ -8,6 +8,7 @@ use ocm_record::{
     UnsignedRecord,
 };
 
+use crate::bundle::{BundlePlan, Witnessed};
 use crate::input::{BatchId, ChannelId, JobId, MessageId, RequestId, Ticket};
 use crate::storage::Batch;
 use crate::verdict::Verdict;
@@ -119,6 +120,10 @@ pub enum Reply {
     Begun(Vec<Result<MemoryId, CommandError>>),
     /// The verdicts on imported records, in their order.
     Imported(Vec<Verdict>),
+    /// The head of a bundle, and what belongs into it.
+    Bundle(Box<BundlePlan>),
+    /// How this node compares with the writer of a bundle.
+    Witnessed(Witnessed),
     /// How many sessions were begun.
     Sessions(usize),
 }

@@ -7,7 +7,6 @@ use ocm_discovery::PeerId;
 use ocm_record::{Did, PublicKey, SpaceId};
 use ocm_sync::{Comparison, Parity, Statement, Terms, compare};
 use serde::{Deserialize, Serialize};
-use serde_bytes::ByteArray;
 
 use crate::anti_entropy::EFFECTIVE_KINDS;
 use crate::layout::{self, SpaceNumber};
@@ -18,6 +17,7 @@ use crate::peer::Run;
 use crate::plan::patience;
 use crate::random;
 use crate::snapshot::{AuditState, Missing, ParityState};
+use crate::stated::Stated;
 use crate::storage::{ReadError, Reader};
 
 /// The last comparison with a peer in a space.
@@ -32,8 +32,7 @@ pub(crate) struct Kept {
 #[derive(Serialize, Deserialize)]
 struct Entry {
     did: Did,
-    nonce: ByteArray<32>,
-    statement: Statement,
+    stated: Stated,
     ours: Parity,
     at: u64,
     equal_since: Option<u64>,
@@ -44,14 +43,14 @@ struct Entry {
     exact: bool,
     doubt: Option<String>,
     audit: Option<AuditState>,
+    described: Option<u64>,
 }
 
 impl Entry {
     fn of(state: &ParityState) -> Self {
         Self {
             did: state.did,
-            nonce: ByteArray::new(state.nonce),
-            statement: state.statement,
+            stated: state.stated.clone(),
             ours: state.ours,
             at: state.at_ms,
             equal_since: state.equal_since_ms,
@@ -62,17 +61,15 @@ impl Entry {
             exact: state.exact,
             doubt: state.doubt.clone(),
             audit: state.audit,
+            described: state.described_ms,
         }
     }
 
     /// The comparison, if the statement in it still verifies.
     fn verified(self, own: &PeerId, peer: &PeerId, space: SpaceId) -> Option<ParityState> {
-        let nonce = self.nonce.into_array();
-        let terms = Terms { space, from: peer.to_bytes(), to: own.to_bytes(), nonce };
-        let theirs = self.statement.verify(&key_of(&self.did)?, &terms).ok()?;
+        let theirs = self.stated.verify(&key_of(&self.did)?, space, peer, own).ok()?;
         Some(ParityState {
             did: self.did,
-            nonce,
             at_ms: self.at,
             equal_since_ms: self.equal_since,
             differs_since_ms: self.differs_since,
@@ -80,17 +77,18 @@ impl Entry {
             comparison: compare(&self.ours, &theirs),
             ours: self.ours,
             theirs,
-            statement: self.statement,
+            stated: self.stated,
             here: self.here,
             there: self.there,
             exact: self.exact,
             doubt: self.doubt,
             audit: self.audit,
+            described_ms: self.described,
         })
     }
 }
 
-const fn key_of(did: &Did) -> Option<PublicKey> {
+pub(crate) const fn key_of(did: &Did) -> Option<PublicKey> {
     match did {
         Did::Key(key) => Some(*key),
         Did::Plc(_) => None,
@@ -208,7 +206,6 @@ impl Node {
         let belied = same.then(|| self.stuck.contradiction(space, id, since)).flatten();
         let state = ParityState {
             did,
-            nonce,
             at_ms: now,
             equal_since_ms: equal
                 .then(|| before.and_then(ParityState::equal_until_now).unwrap_or(now)),
@@ -218,7 +215,7 @@ impl Node {
             comparison,
             ours,
             theirs,
-            statement,
+            stated: Stated::Session { nonce, statement },
             here,
             there,
             exact,
@@ -227,6 +224,7 @@ impl Node {
                 None => before.and_then(|before| before.doubt.clone()),
             },
             audit: before.and_then(|before| before.audit),
+            described_ms: before.and_then(|before| before.described_ms),
         };
         let audited = state.audit.map(|audit| audit.at_ms);
         self.keep(id, space, state);
@@ -301,7 +299,7 @@ impl Node {
         state
     }
 
-    fn keep(&mut self, id: PeerId, space: SpaceId, state: ParityState) {
+    pub(crate) fn keep(&mut self, id: PeerId, space: SpaceId, state: ParityState) {
         // What is new is written at once, what is renewed now and then.
         let before = self.compared.get(&(space, id));
         let long_ago = self.now.saturating_sub(limits::KEEP_PARITY_MS);
@@ -317,8 +315,16 @@ impl Node {
                 self.compared.remove(&(space, peer));
                 if let Some(held) = self.spaces.get(&space) {
                     self.batch.delete(layout::parity(held.number, &peer));
+                    self.batch.delete(layout::description(held.number, &peer));
                 }
             }
+        }
+    }
+
+    /// Has a comparison written with what else is written at this moment.
+    pub(crate) fn write_parity_now(&mut self, id: PeerId, space: SpaceId) {
+        if let Some(kept) = self.compared.get_mut(&(space, id)) {
+            kept.stale_since = Some(0);
         }
     }
 
@@ -405,7 +411,7 @@ fn accounts_for(ours: &Parity, theirs: &Parity, here: &Missing, there: &Missing)
 }
 
 /// What the counts alone tell: how many are missing at least.
-fn at_least(ours: &Parity, theirs: &Parity) -> (Missing, Missing) {
+pub(crate) fn at_least(ours: &Parity, theirs: &Parity) -> (Missing, Missing) {
     let more = |a: &Parity, b: &Parity| Missing {
         not_asked: (a.authority.count.saturating_sub(b.authority.count))
             .saturating_add(a.content.count.saturating_sub(b.content.count)),
@@ -448,7 +454,6 @@ mod tests {
         let nothing = Parity { authority: none, content: none, missing_bodies: 0 };
         ParityState {
             did: Did::from(key.public()),
-            nonce: [2; 32],
             at_ms,
             equal_since_ms: None,
             differs_since_ms: None,
@@ -456,12 +461,16 @@ mod tests {
             comparison: Comparison::Equal,
             ours: nothing,
             theirs: nothing,
-            statement: Statement::sign(&key, &terms, nothing, at_ms),
+            stated: Stated::Session {
+                nonce: [2; 32],
+                statement: Statement::sign(&key, &terms, nothing, at_ms),
+            },
             here: Missing::default(),
             there: Missing::default(),
             exact: true,
             doubt: None,
             audit: None,
+            described_ms: None,
         }
     }
 

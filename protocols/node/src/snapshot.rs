@@ -6,10 +6,11 @@ use std::sync::Arc;
 use ocm_discovery::PeerId;
 use ocm_record::{Boot, Did, RecordId, Set, SpaceId};
 use ocm_space::SpaceState;
-use ocm_sync::{Comparison, Parity, Statement};
+use ocm_sync::{Comparison, Parity};
 use serde::{Deserialize, Serialize};
 
 use crate::layout::{SpaceNumber, Tallies};
+use crate::stated::Stated;
 
 /// Everything a node shows of itself.
 #[derive(Debug, Clone)]
@@ -132,9 +133,7 @@ pub struct AuditState {
 pub struct ParityState {
     /// Who the peer acted for.
     pub did: Did,
-    /// Our nonce then, which its statement is made out to.
-    pub nonce: [u8; 32],
-    /// When, in milliseconds since the Unix epoch.
+    /// When, in milliseconds since the Unix epoch: of a bundle, when it was written.
     pub at_ms: u64,
     /// Since when both are equal, as far as is known here; `None` when the last comparison found a
     /// difference. A record that one side stored meanwhile, and the other a moment later, counts.
@@ -152,7 +151,7 @@ pub struct ParityState {
     /// What the peer stated that it stored.
     pub theirs: Parity,
     /// Its statement, signed by the key of its DID.
-    pub statement: Statement,
+    pub stated: Stated,
     /// Records that the peer has and this node lacked.
     pub here: Missing,
     /// Records that this node has and the peer lacked.
@@ -163,6 +162,9 @@ pub struct ParityState {
     pub doubt: Option<String>,
     /// The last audit.
     pub audit: Option<AuditState>,
+    /// When the peer described its content set, in the last bundle of its own that came here: what it
+    /// does not have can be found by that. In milliseconds since the Unix epoch, by its clock.
+    pub described_ms: Option<u64>,
 }
 
 impl ParityState {

@@ -3,6 +3,8 @@
 
 #[path = "pair/allowed.rs"]
 mod allowed;
+#[path = "pair/bundles.rs"]
+mod bundles;
 #[path = "pair/damage.rs"]
 mod damage;
 #[path = "sim/disk.rs"]

@@ -17,12 +17,14 @@
 //! LtHash ─▶ Parity ─▶ compare       are two replicas equal, and if not, in what
 //! Statement                         parity, signed and made out to one peer
 //! commitment, proof                 does a peer hold what it states
+//! BundleWriter / BundleReader       a session written down, with a statement made out to nobody
 //! SpaceTag                          how a space is named without disclosing it
 //! ```
 
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod audit;
+mod bundle;
 mod lthash;
 mod message;
 mod parity;
@@ -34,12 +36,16 @@ mod tag;
 mod tree;
 
 pub use audit::{commitment, proof};
+pub use bundle::{
+    BUNDLE_MAGIC, BundleError, BundleHead, BundleReader, BundleStatement, BundleValue,
+    BundleWriter, Since,
+};
 pub use lthash::{LtHash, LtHashError, SetHash};
 pub use message::{Hello, MessageError, Page, PushVerdict, RangePage, Refusal, Request, Response};
 pub use parity::{Comparison, Contradiction, Parity, SetDigest, compare};
-pub use reconcile::{Initiator, ReconcileError, Step, WireError, respond};
+pub use reconcile::{Initiator, ReconcileError, Step, WireError, beyond, describe, respond};
 pub use session::{Action, Admitted, Failure, Outcome, Replica, Session, SetOutcome};
-pub use set::{Span, Sum};
+pub use set::{Span, Sum, successor};
 pub use statement::{NotSigned, Statement, Terms};
 pub use tag::{PEER_ID_LEN, PaddedTags, SpaceTag, pad_tags, space_tag};
 pub use tree::{
@@ -88,6 +94,12 @@ pub mod limits {
     /// Ids that one round may find the peer to lack. The rest of the range follows in the next
     /// rounds, so that an empty peer costs this node no list of its whole set.
     pub const HAVES: usize = 4096;
+
+    /// Bytes of the description of a set that a bundle carries: with the rest of its head it fits a
+    /// value of a store.
+    pub const DESCRIPTION_BYTES: usize = 48 * 1024;
+    /// Bytes of one value in a bundle: a page of records, as in a message.
+    pub const BUNDLE_VALUE_BYTES: usize = MESSAGE_BYTES;
 
     /// Reconciliation rounds for one set in one session: at some 4,000 ids a round, enough for a
     /// million. A session past it ends; what it brought stays, and the next one goes on.

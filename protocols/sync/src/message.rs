@@ -5,7 +5,7 @@
 //! it is to be written. Memory for reading is bounded by a small multiple of the input.
 
 mod page;
-mod wire;
+pub(crate) mod wire;
 
 use ocm_record::{NotCanonical, RecordId, Set};
 use serde_bytes::ByteBuf;

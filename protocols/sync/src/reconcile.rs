@@ -7,11 +7,13 @@
 //! The responder describes its set, the [`Initiator`] compares and asks on. Nobody keeps anything
 //! between the rounds: what is left to compare lies in the messages.
 
+mod description;
 mod frame;
 mod initiator;
 mod responder;
 mod wire;
 
+pub use self::description::{beyond, describe};
 #[cfg(test)]
 pub(crate) use self::frame::write_varint;
 pub use self::initiator::{Initiator, Step};

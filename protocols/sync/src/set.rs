@@ -134,7 +134,8 @@ pub(crate) fn shortest_bound(last: &RecordId, next: &RecordId) -> RecordId {
 }
 
 /// The lowest id above this one; itself when there is none.
-pub(crate) fn successor(id: &RecordId) -> RecordId {
+#[must_use]
+pub fn successor(id: &RecordId) -> RecordId {
     let mut bytes = *id.as_bytes();
     for byte in bytes.iter_mut().rev() {
         let (next, carried) = byte.overflowing_add(1);

@@ -1,6 +1,8 @@
 //! The federation protocol from the outside: golden vectors of everything that peers say.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+#[path = "sync/bundles.rs"]
+mod bundles;
 #[path = "sync/digests.rs"]
 mod digests;
 #[path = "sync/messages.rs"]

@@ -1,6 +1,6 @@
 use ocm_node::AuditState;
 use ocm_record::{RecordId, SigningKey};
-use ocm_sync::{Statement, Terms, compare};
+use ocm_sync::{Terms, compare};
 use serde_json::{Value, json};
 
 use super::*;
@@ -23,7 +23,6 @@ fn state(there: u64) -> ParityState {
     let equal = ours == theirs;
     ParityState {
         did: Did::from(key.public()),
-        nonce: [7; 32],
         at_ms: 2000,
         equal_since_ms: equal.then_some(1000),
         differs_since_ms: (!equal).then_some(1500),
@@ -31,12 +30,16 @@ fn state(there: u64) -> ParityState {
         comparison: compare(&ours, &theirs),
         ours,
         theirs,
-        statement: Statement::sign(&key, &terms, theirs, 1999),
+        stated: Stated::Session {
+            nonce: [7; 32],
+            statement: ocm_sync::Statement::sign(&key, &terms, theirs, 1999),
+        },
         here: Missing::default(),
         there: Missing::default(),
         exact: equal,
         doubt: None,
         audit: None,
+        described_ms: None,
     }
 }
 
@@ -58,7 +61,7 @@ fn a_statement_is_shown_with_all_that_it_takes_to_check_it() {
     assert_eq!(statement["time"], "1970-01-01T00:00:01.999Z");
     assert_eq!(statement["content"], json!({"count": 12, "digest": "0c".repeat(32)}));
     assert_eq!(statement["nonce"], "07".repeat(32));
-    let signature = HEXLOWER.encode(state.statement.signature().as_bytes());
+    let signature = HEXLOWER.encode(state.stated.signature().as_bytes());
     assert_eq!(statement["signature"], signature);
 }
 

@@ -68,7 +68,9 @@ impl Request {
         let (route, query) = (format!("{method} {path}"), query.to_owned());
         let mut request = Self { route, query, headers, body: String::new() };
         let length: u64 = request.header("content-length").map_or(0, |text| text.parse().unwrap());
-        lines.take(length).read_to_string(&mut request.body).ok()?;
+        let mut body = Vec::new();
+        lines.take(length).read_to_end(&mut body).ok()?;
+        request.body = String::from_utf8_lossy(&body).into_owned();
         Some(request)
     }
 }

@@ -53,6 +53,15 @@ fn since_is_when_the_state_began_where_that_is_known() {
 }
 
 #[test]
+fn a_comparison_by_a_bundle_is_marked() {
+    let mut list = list("equal", "2026-01-31T09:30:01Z");
+    list["items"][0]["connected"] = json!(false);
+    list["items"][0]["by"] = json!("bundle");
+    let ran = once("GET /v1/sync", Reply::json(200, list), &["sync", "status"]);
+    assert!(ran.out.contains("  equal (by bundle)  "), "{ran:?}");
+}
+
+#[test]
 fn who_is_away_is_shown_and_neither_waited_for_nor_wrong() {
     let at = "2026-01-31T09:30:01Z";
     let away = |state: &str| {

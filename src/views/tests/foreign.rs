@@ -39,7 +39,7 @@ fn sign(draft: Draft, seed: u8, content: Ipld) -> Vec<u8> {
 
 /// Imports records that must be admitted.
 async fn accept(node: &Harness, records: &[Vec<u8>]) {
-    let reply = node.command(Command::Import { records: records.to_vec() }).await;
+    let reply = node.command(Command::Import { space: None, records: records.to_vec() }).await;
     assert_eq!(reply, Reply::Imported(vec![Verdict::Accept; records.len()]));
 }
 

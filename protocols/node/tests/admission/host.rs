@@ -194,7 +194,7 @@ impl Host {
     }
 
     pub(crate) fn import(&mut self, records: Vec<Vec<u8>>) -> Vec<Verdict> {
-        match self.command(Command::Import { records }) {
+        match self.command(Command::Import { space: None, records }) {
             Ok(Reply::Imported(verdicts)) => verdicts,
             other => panic!("{other:?}"),
         }

@@ -90,8 +90,10 @@ fn the_answer_on_a_duplicate_waits_for_the_first() {
     let record = scribe.start(OWNER, &[]);
     let import = |host: &mut Host, ticket| {
         let records = vec![record.encode()];
-        let mut out =
-            host.tell_slowly(Input::Command { ticket, command: Command::Import { records } });
+        let mut out = host.tell_slowly(Input::Command {
+            ticket,
+            command: Command::Import { space: None, records },
+        });
         if let Some(at) = out.iter().position(|out| matches!(out, Output::Verify { .. })) {
             let Output::Verify { job, records } = out.remove(at) else { panic!() };
             out.extend(host.tell_slowly(Input::Verified { job, results: verify_batch(records) }));

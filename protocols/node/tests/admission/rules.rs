@@ -401,7 +401,10 @@ fn a_command_that_cannot_be_carried_out_says_why() {
     assert_eq!(host.command(change(scribe.space)), denied);
     let long = Command::CreateSpace { name: "x".repeat(129), policy: CLOSED };
     assert!(matches!(host.command(long), Err(CommandError::Invalid(_))));
-    let many = Command::Import { records: vec![vec![]; ocm_node::limits::IMPORT_RECORDS + 1] };
+    let many = Command::Import {
+        space: None,
+        records: vec![vec![]; ocm_node::limits::IMPORT_RECORDS + 1],
+    };
     assert!(matches!(host.command(many), Err(CommandError::Invalid(_))));
     assert_eq!(host.ids(scribe.space), [scribe.space.0]);
     assert_eq!(host.node.snapshot().spaces.len(), 1);

@@ -110,7 +110,7 @@ fn a_statement_of_parity_that_does_not_hold_is_a_breach() {
     let Response::Parity { statement } = answer else { panic!("{answer:?}") };
     assert_eq!(peer.read(scribe.space, &statement), Ok(ours));
     let kept = host.node.snapshot().parity(scribe.space, peer.id).unwrap().clone();
-    assert_eq!((kept.theirs, kept.statement.time()), (ours, NOW));
+    assert_eq!((kept.theirs, kept.stated.time()), (ours, NOW));
     let more = SetDigest { count: ours.content.count + 1, ..ours.content };
     let elsewhere = Scribe::named("elsewhere", CLOSED).space;
     for (what, statement) in [
@@ -122,7 +122,7 @@ fn a_statement_of_parity_that_does_not_hold_is_a_breach() {
         let (answer, _) = send(&mut host, &peer, request);
         assert_eq!(answer, Response::Refused { reason: Refusal::MALFORMED }, "{what}");
         let after = host.node.snapshot().parity(scribe.space, peer.id).unwrap().clone();
-        assert_eq!(after.statement, kept.statement, "{what} is not kept");
+        assert_eq!(after.stated, kept.stated, "{what} is not kept");
     }
     let banned = host.tell(Input::Connected(peer.id));
     assert!(banned.is_empty(), "it is connected, and on its way out");

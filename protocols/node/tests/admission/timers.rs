@@ -148,7 +148,7 @@ fn what_is_too_much_for_gossip_puts_no_comparison_off() {
     host.gossip(peer.id, space, first.encode());
     let many = (0..=limits::PUSH_RECORDS).map(|_| scribe.start(OWNER, &[]).encode()).collect();
     let ticket = host.number();
-    host.tell(Input::Command { ticket, command: Command::Import { records: many } });
+    host.tell(Input::Command { ticket, command: Command::Import { space: None, records: many } });
     let times = probes_in_a_flow(&mut host, &peer, &mut scribe, 2_000);
     assert!(times[0] <= 1000, "{times:?}");
 }

@@ -17,7 +17,7 @@ fn a_damaged_grant_comes_again_and_is_no_twin_of_itself() {
     owner.grant(space, reader.did);
     reader.command(Command::Join { space });
     let records = owner.export(space);
-    reader.command(Command::Import { records: records.clone() });
+    reader.command(Command::Import { space: None, records: records.clone() });
     let number = reader.disk.spaces()[&space];
     let grant = SignedRecord::decode(&records[1]).unwrap().id();
     let mut disk = std::mem::take(&mut reader.disk);
@@ -52,12 +52,12 @@ fn a_lost_record_leaves_its_set_and_comes_again() {
         for rig in [&mut lossy, &mut late] {
             rig.command(Command::Join { space });
         }
-        lossy.command(Command::Import { records: records.clone() });
+        lossy.command(Command::Import { space: None, records: records.clone() });
         if !fetched_by_range {
             // It lacks only a few, which are listed and fetched by their ids.
             let most: Vec<_> = (0..records.len()).filter(|n| n % 9 != 4).collect();
             let most = most.into_iter().map(|n| records[n].clone()).collect();
-            late.command(Command::Import { records: most });
+            late.command(Command::Import { space: None, records: most });
         }
         let number = lossy.disk.spaces()[&space];
         let lost = SignedRecord::decode(&records[4]).unwrap().id();
@@ -161,7 +161,7 @@ fn what_is_made_from_records_is_made_again_when_it_is_lost() {
         };
         draft.sign(&writer, vec![salt]).unwrap().encode()
     };
-    rig.command(Command::Import { records: vec![twin(1), twin(2)] });
+    rig.command(Command::Import { space: None, records: vec![twin(1), twin(2)] });
 
     let whole = rig.disk.durable.clone();
     let kept = |entries: &std::collections::BTreeMap<Key, Value>| {

@@ -13,7 +13,7 @@ fn what_one_peer_is_serving_is_not_taken_from_another() {
     other.command(Command::Join { space });
     let records = full.export(space);
     for records in records.chunks(1000) {
-        other.command(Command::Import { records: records.to_vec() });
+        other.command(Command::Import { space: None, records: records.to_vec() });
     }
     empty.command(Command::Join { space });
     let mut now = NOW;
@@ -59,7 +59,7 @@ fn a_newcomer_catches_up_from_two_and_then_compares_with_all() {
         rig.command(Command::Join { space });
     }
     for rig in &mut rigs[1..5] {
-        rig.command(Command::Import { records: records.clone() });
+        rig.command(Command::Import { space: None, records: records.clone() });
     }
     // The last has nothing, and meets all others at once.
     let mut now = NOW;

@@ -19,7 +19,7 @@ fn who_shared_an_empty_space_learns_nothing_once_it_is_filled() {
     connect(&mut member, &mut stranger, now);
     talk(&mut member, &mut stranger, &mut now, 2000);
     assert!(member.shares(&stranger, space), "nothing is here that could be kept from anyone");
-    member.command(Command::Import { records: owner.export(space) });
+    member.command(Command::Import { space: None, records: owner.export(space) });
     talk(&mut member, &mut stranger, &mut now, 30_000);
     assert!(member.holds(space));
     assert!(!stranger.holds(space));
@@ -33,7 +33,7 @@ fn members() -> (Rig, Rig, Rig, SpaceId) {
     let space = owner.create(Access::Members);
     owner.grant(space, old.did);
     old.command(Command::Join { space });
-    old.command(Command::Import { records: owner.export(space) });
+    old.command(Command::Import { space: None, records: owner.export(space) });
     owner.grant(space, new.did);
     new.command(Command::Join { space });
     (owner, old, new, space)
@@ -49,7 +49,10 @@ fn a_right_is_presented_once_it_is_durable_however_slow_the_disk() {
     new.flushes = false;
     new.give(
         now,
-        Input::Command { ticket: 0, command: Command::Import { records: owner.export(space) } },
+        Input::Command {
+            ticket: 0,
+            command: Command::Import { space: None, records: owner.export(space) },
+        },
     );
     talk(&mut old, &mut new, &mut now, 3000);
     assert!(!old.shares(&new, space));
@@ -62,7 +65,7 @@ fn a_right_is_presented_once_it_is_durable_however_slow_the_disk() {
 #[test]
 fn a_proof_that_was_lost_or_came_too_soon_is_presented_again() {
     let (owner, mut old, mut new, space) = members();
-    new.command(Command::Import { records: owner.export(space) });
+    new.command(Command::Import { space: None, records: owner.export(space) });
     let mut now = NOW;
     connect(&mut old, &mut new, now);
     let mut lost = 0;
@@ -150,7 +153,7 @@ fn a_member_denied_because_its_right_was_not_known_yet_presents_it_again() {
     let space = owner.create(Access::Members);
     owner.grant(space, c.did);
     b.command(Command::Join { space });
-    b.command(Command::Import { records: owner.export(space) });
+    b.command(Command::Import { space: None, records: owner.export(space) });
     c.command(Command::Join { space });
     let mut now = NOW;
     connect(&mut b, &mut c, now);
@@ -159,7 +162,7 @@ fn a_member_denied_because_its_right_was_not_known_yet_presents_it_again() {
     talk(&mut b, &mut c, &mut now, 2000);
     assert!(!c.jobs.is_empty() && c.shares(&b, space));
     owner.grant(space, b.did);
-    b.command(Command::Import { records: owner.export(space) });
+    b.command(Command::Import { space: None, records: owner.export(space) });
     let push = |bytes: &[u8]| matches!(Request::decode(bytes), Ok(Request::Push { .. }));
     b.sent.retain(|(_, _, bytes)| !push(bytes));
     talk(&mut b, &mut c, &mut now, 2000);

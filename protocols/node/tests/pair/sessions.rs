@@ -83,7 +83,7 @@ fn a_copy_without_its_body_does_not_mask_the_whole_one() {
     let all = writer.export(space);
     let [genesis, first, second] = &all[..] else { panic!("{}", all.len()) };
     reader.command(Command::Join { space });
-    reader.command(Command::Import { records: vec![genesis.clone()] });
+    reader.command(Command::Import { space: None, records: vec![genesis.clone()] });
     let hear = |bytes: &[u8]| Input::Gossip {
         peer: writer.peer,
         message: 1,
@@ -121,7 +121,7 @@ fn both_sides_learn_that_they_are_equal_when_one_caught_up_meanwhile() {
     b.give(now, Input::Command { ticket: 0, command: Command::Sync { space: Some(space) } });
     let (_, request, question) = b.sent.pop().unwrap();
     assert!(matches!(Request::decode(&question), Ok(Request::Parity { .. })));
-    b.command(Command::Import { records: a.export(space) });
+    b.command(Command::Import { space: None, records: a.export(space) });
     b.sent.clear();
     a.give(now, Input::Request { peer: b.peer, channel: request, bytes: question });
     let (_, bytes) = a.answered.pop().unwrap();

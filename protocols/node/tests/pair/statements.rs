@@ -21,9 +21,7 @@ fn what_was_stated_outlasts_the_peer_and_the_process() {
     let after = kept(&again).unwrap();
     assert_eq!(after, before, "and so it is after a restart");
     let Did::Key(key) = did else { panic!() };
-    let (from, to) = (b.peer.to_bytes(), again.peer.to_bytes());
-    let terms = ocm_sync::Terms { space, from, to, nonce: after.nonce };
-    assert_eq!(after.statement.verify(&key, &terms), Ok(after.theirs));
+    assert_eq!(after.stated.verify(&key, space, &b.peer, &again.peer), Ok(after.theirs));
     // Something is written while the peer is away: the difference begins then.
     again.grant(space, did);
     let state = kept(&again).unwrap();
@@ -37,7 +35,7 @@ fn what_was_stated_outlasts_the_peer_and_the_process() {
     let number = again.disk.spaces()[&space];
     let mut disk = std::mem::take(&mut again.disk);
     let entry = disk.durable.get_mut(&layout::parity(number, &b.peer)).unwrap();
-    let at = entry.windows(64).position(|part| part == after.statement.signature().as_bytes());
+    let at = entry.windows(64).position(|part| part == after.stated.signature().as_bytes());
     entry[at.unwrap()] ^= 1;
     assert_eq!(kept(&Rig::open(1, disk)), None);
 }

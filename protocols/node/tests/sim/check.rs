@@ -7,7 +7,7 @@ use ocm_memory::Document;
 use ocm_node::layout::{self, SpaceNumber};
 use ocm_node::{Node, ParityState, Settings, limits, view};
 use ocm_record::{Did, Kind, MemoryId, RecordId, Set, SignedRecord, SpaceId, VerifiedRecord};
-use ocm_sync::{Comparison, Parity, PushVerdict, Request, Response, Statement, Terms};
+use ocm_sync::{Comparison, Parity, PushVerdict, Request, Response, Statement};
 
 use crate::dice::Dice;
 use crate::hostile::PRYING;
@@ -243,10 +243,13 @@ fn compared_truly(
     assert_eq!(equal && state.comparable, state.equal_since_ms.is_some());
     assert!(equal || state.differs_since_ms.is_some(), "a difference has begun at some time");
     let other = world.peers[peer];
-    let to = world.sites[at].peer.to_bytes();
-    let terms = Terms { space: *space, from: peer.to_bytes(), to, nonce: state.nonce };
+    let own = world.sites[at].peer;
     let Did::Key(key) = state.did else { panic!("{} speaks", state.did) };
-    assert_eq!(state.statement.verify(&key, &terms), Ok(state.theirs), "{at} keeps no statement");
+    assert_eq!(
+        state.stated.verify(&key, *space, peer, &own),
+        Ok(state.theirs),
+        "{at} keeps no statement"
+    );
     if let Some(site) = world.sites.get(other) {
         assert_eq!(state.did, site.did, "node {other} speaks for itself");
         assert!(

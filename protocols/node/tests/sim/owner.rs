@@ -199,7 +199,7 @@ impl World {
             names.insert(0, names[0]);
             records.insert(0, copy);
         }
-        self.command(at, Command::Import { records }, Wish::Import(names));
+        self.command(at, Command::Import { space: None, records }, Wish::Import(names));
     }
 
     pub(crate) fn take_reply(

@@ -32,7 +32,8 @@ const PROVE: u8 = 12;
 
 /// A list of at most `MAX` items: reading stops at the first item too many, whatever the list's
 /// head promises.
-struct List<T, const MAX: usize>(Vec<T>);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct List<T, const MAX: usize>(pub(crate) Vec<T>);
 
 impl<T: Serialize, const MAX: usize> Serialize for List<T, MAX> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -110,14 +111,14 @@ fn decode_hello(bytes: &[u8]) -> Result<Hello, MessageError> {
     Ok(Hello { version, agent, nonce: nonce.into_array(), certificate, kinds })
 }
 
-fn set_code(set: Set) -> u8 {
+pub(crate) fn set_code(set: Set) -> u8 {
     match set {
         Set::Authority => 0,
         Set::Content => 1,
     }
 }
 
-fn set_of(code: u8) -> Result<Set, MessageError> {
+pub(crate) fn set_of(code: u8) -> Result<Set, MessageError> {
     match code {
         0 => Ok(Set::Authority),
         1 => Ok(Set::Content),

@@ -28,18 +28,17 @@ pub fn respond<N: Nodes>(
     frame_limit: usize,
 ) -> Result<Vec<u8>, ReconcileError<N::Error>> {
     let mut message = Message::read(Side::Initiator, message)?;
-    let mut answer =
-        Answer { set, frame: Frame::new(frame_limit), ends: set.walk(), parts: set.walk() };
+    let mut answer = Answer::new(set, Frame::new(frame_limit));
     let mut is_full = false;
     while let Some(range) = message.next_range()? {
         if !is_full {
             is_full = !answer.take(range.span, &range.mode).map_err(ReconcileError::Set)?;
         }
     }
-    Ok(answer.frame.into_bytes())
+    Ok(answer.into_bytes())
 }
 
-struct Answer<'a, N> {
+pub(super) struct Answer<'a, N> {
     set: &'a Tree<N>,
     frame: Frame,
     /// Goes from one end of a range to the next.
@@ -48,9 +47,17 @@ struct Answer<'a, N> {
     parts: Walk<'a, N>,
 }
 
-impl<N: Nodes> Answer<'_, N> {
+impl<'a, N: Nodes> Answer<'a, N> {
+    pub(super) fn new(set: &'a Tree<N>, frame: Frame) -> Self {
+        Self { set, frame, ends: set.walk(), parts: set.walk() }
+    }
+
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.frame.into_bytes()
+    }
+
     /// Answers one range. False when there was no more room, and the answer is complete.
-    fn take(&mut self, span: Span, mode: &Mode) -> Result<bool, N::Error> {
+    pub(super) fn take(&mut self, span: Span, mode: &Mode) -> Result<bool, N::Error> {
         if span.from == span.to {
             return Ok(true);
         }

@@ -1,0 +1,214 @@
+//! `ocm bundle export`.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::anyhow;
+use clap::Args;
+use data_encoding::BASE64;
+use ocm_record::{RecordId, Set, from_canonical};
+use ocm_sync::{BundleHead, BundleWriter};
+use serde_bytes::ByteBuf;
+use serde_json::{Value as Json, json};
+
+use super::{CLEAR, PassphraseArgs, ask};
+use crate::bundle::{BundleDraft, Lock};
+use crate::cli::Context;
+use crate::cli::exit::{Exit, Failure};
+use crate::cli::output::{Shown, count, field, time};
+use crate::client::{Client, escaped};
+
+/// What is to be exported.
+#[derive(Debug, Args)]
+pub(in crate::cli) struct Export {
+    /// The file to write
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The space [default: space.default]
+    #[arg(long, value_name = "ID")]
+    space: Option<String>,
+    /// Only content records from a time on (RFC 3339, or milliseconds since 1970); or `parity`: what
+    /// was missing where the last imported bundle was written
+    #[arg(long, value_name = "TIME|parity")]
+    since: Option<String>,
+    /// Of --since parity: the last bundle of this peer [default: of anyone]
+    #[arg(long, value_name = "PEERID|DID", requires = "since")]
+    peer: Option<String>,
+    /// Encrypt to this public key, age1…; may be given several times
+    #[arg(long, value_name = "RECIPIENT", conflicts_with_all = ["passphrase", "passphrase_file"])]
+    recipient: Vec<String>,
+    /// Encrypt with a passphrase, asked for at the terminal
+    #[arg(long, conflicts_with = "passphrase_file")]
+    passphrase: bool,
+    #[command(flatten)]
+    source: PassphraseArgs,
+    /// Do not encrypt, although only members may read the space
+    #[arg(long, conflicts_with_all = ["recipient", "passphrase", "passphrase_file"])]
+    plain: bool,
+    /// Write over the file if there is one
+    #[arg(long)]
+    force: bool,
+}
+
+/// `ocm bundle export FILE`.
+pub(super) fn run(export: &Export, mut context: Context<'_, '_>) -> Result<Exit, Failure> {
+    let since = since(export.since.as_deref(), export.peer.as_deref())?;
+    let client = context.client()?;
+    let space = context.space(export.space.clone())?;
+    let lock = lock(export, &context)?;
+    let path = format!("/v1/spaces/{}/bundle", escaped(&space));
+    let plan = client.post(&path, Some(&json!({ "since": since })))?;
+    let plan = plan.json();
+    if plan["read"] != "open" && lock.is_none() && !export.plain {
+        return Err(Failure::Usage(format!(
+            "only members may read the space {}: encrypt it with --recipient age1…, --passphrase or \
+             --passphrase-file, or give --plain to write it readable by whoever finds it",
+            field(plan, "name")
+        )));
+    }
+    let head = BASE64
+        .decode(field(plan, "head").as_bytes())
+        .ok()
+        .and_then(|bytes| BundleHead::decode(&bytes).ok())
+        .ok_or_else(|| anyhow!("the node made a head that is none: it is of another version"))?;
+    let mut draft = BundleDraft::create(&export.file, export.force, lock.as_ref())?;
+    let (mut writer, first) = BundleWriter::begin(&head);
+    draft.write(&first)?;
+    let mut damaged: Vec<RecordId> = Vec::new();
+    let (mut pages, began) = (0_u64, Instant::now());
+    for range in plan["ranges"].as_array().into_iter().flatten() {
+        let mut next = Some(field(range, "from"));
+        while let Some(from) = next.take() {
+            let page = fetch(&client, &path, range, &from)?;
+            damaged.extend(page.damaged);
+            if !page.records.is_empty() {
+                draft.write(&writer.page(page.set, &page.records))?;
+                pages += 1;
+            }
+            next = page.next.map(|id| id.to_string());
+            let (authority, content) = writer.records();
+            context.progress(began, authority + content, plan["records"].as_u64())?;
+        }
+    }
+    let (authority, content) = writer.records();
+    draft.write(&writer.end())?;
+    let bytes = draft.finish()?;
+    context.progress_done()?;
+    let shown = shown(export, plan, (authority, content), pages, bytes, lock.is_some(), &damaged);
+    let Context { global, io, .. } = context;
+    crate::cli::print(&shown, &global, io)
+}
+
+/// `since`, as the API takes it.
+fn since(since: Option<&str>, peer: Option<&str>) -> Result<Json, Failure> {
+    match (since, peer) {
+        (Some("parity"), peer) => Ok(json!({ "parity": peer })),
+        (_, Some(peer)) => Err(Failure::Usage(format!(
+            "--peer {peer} says whose bundle --since parity goes by; with a time it means nothing"
+        ))),
+        (None, None) => Ok(Json::Null),
+        (Some(text), None) => Ok(match text.parse::<u64>() {
+            Ok(millis) => millis.into(),
+            Err(_) => text.into(),
+        }),
+    }
+}
+
+fn lock(export: &Export, context: &Context<'_, '_>) -> Result<Option<Lock>, Failure> {
+    if export.plain {
+        return Ok(None);
+    }
+    if !export.recipient.is_empty() {
+        return Ok(Some(Lock::to_recipients(&export.recipient)?));
+    }
+    if export.passphrase {
+        let failed = |error| Failure::Usage(format!("no passphrase can be asked for: {error}"));
+        let first = ask("Passphrase: ").map_err(failed)?;
+        if ask("The same again: ").map_err(failed)? != first {
+            return Err(Failure::Usage("the two passphrases differ".into()));
+        }
+        return Ok(Some(Lock::with_passphrase(first)?));
+    }
+    let passphrase = export.source.read(context.environment)?;
+    Ok(passphrase.map(Lock::with_passphrase).transpose()?)
+}
+
+/// A page of records, as the API gives it.
+struct Page {
+    set: Set,
+    records: Vec<ByteBuf>,
+    next: Option<RecordId>,
+    damaged: Vec<RecordId>,
+}
+
+fn fetch(client: &Client, path: &str, range: &Json, from: &str) -> Result<Page, Failure> {
+    let set = if range["set"] == "authority" { Set::Authority } else { Set::Content };
+    let query =
+        [("set", field(range, "set")), ("from", from.to_owned()), ("to", field(range, "to"))];
+    let bytes = client.get_bytes(&format!("{path}/page"), &query)?;
+    let (records, next, damaged) = from_canonical(&bytes)
+        .map_err(|error| anyhow!("the node gave a page that cannot be read: {error}"))?;
+    Ok(Page { set, records, next, damaged })
+}
+
+fn shown(
+    export: &Export,
+    plan: &Json,
+    (authority, content): (u64, u64),
+    pages: u64,
+    bytes: u64,
+    encrypted: bool,
+    damaged: &[RecordId],
+) -> Shown {
+    let file = export.file.display().to_string();
+    let value = json!({
+        "file": file, "bytes": bytes, "encrypted": encrypted, "space": plan["space"],
+        "name": plan["name"], "time": plan["time"], "pages": pages,
+        "records": {"authority": authority, "content": content}, "damaged": damaged,
+    });
+    let people = format!(
+        "wrote {file}: {authority} authority and {} of the space {}, as of {}; {bytes} bytes{}",
+        count(content, "content record", "content records"),
+        field(plan, "name"),
+        time(&plan["time"]),
+        if encrypted { ", encrypted" } else { "" }
+    );
+    let shown = Shown::value(&value, people);
+    match damaged.len() as u64 {
+        0 => shown,
+        n => {
+            let damaged =
+                count(n, "record is damaged here and was", "records are damaged here and were");
+            shown
+                .exit(Exit::Wrong)
+                .note(format!("{damaged} left out: `ocm doctor` names the cause"))
+        }
+    }
+}
+
+impl Context<'_, '_> {
+    /// Shows at a terminal how far it is.
+    pub(super) fn progress(
+        &mut self,
+        began: Instant,
+        done: u64,
+        of: Option<u64>,
+    ) -> Result<(), Failure> {
+        if self.io.terminal && self.global.quiet == 0 {
+            let rate = done as f64 / began.elapsed().as_secs_f64().max(0.001);
+            let of = of.map(|of| format!(" of {of}")).unwrap_or_default();
+            write!(self.io.errors, "{CLEAR}{done}{of} records, {rate:.0}/s")?;
+            self.io.errors.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Takes that away.
+    pub(super) fn progress_done(&mut self) -> Result<(), Failure> {
+        if self.io.terminal && self.global.quiet == 0 {
+            write!(self.io.errors, "{CLEAR}")?;
+            self.io.errors.flush()?;
+        }
+        Ok(())
+    }
+}
