@@ -239,7 +239,7 @@ settings! {
         /// Without one, the log goes to standard error.
         directory: Option<PathBuf> { env: "OCM_LOG_DIRECTORY", preset: Preset::Unset, }
         /// When a new file is begun, in UTC: hourly, daily or never. They are called
-        /// ocm.<when>.log; the only one, ocm.log.
+        /// `ocm.<when>.log`; the only one, `ocm.log`.
         rotate: Rotate { env: "OCM_LOG_ROTATE", preset: Preset::Text("daily"), }
         /// Log files that are kept; the oldest is removed when another is begun.
         keep: u32 {

@@ -350,6 +350,35 @@ impl NetworkBehaviour for Behaviour {
 mod tests {
     use super::*;
 
+    #[tokio::test]
+    async fn one_that_floods_leaves_room_for_everyone_else() {
+        let key = |n| SigningKey::from_seed(&[n; 32]);
+        let config = BeaconConfig { port: 0, ..BeaconConfig::default() };
+        let bind = vec![std::net::Ipv4Addr::LOCALHOST.into()];
+        let mut behaviour = Behaviour::new(config, bind, key(1), Boot::from_bytes([1; 16]));
+        let peer = PeerId::new(key(2).public());
+        let beacon = Beacon { peer, boot: Boot::from_bytes([2; 16]), tcp: 1, udp: 0, time: 0 };
+        let datagram = beacon.sign(&key(2)).unwrap();
+        let from = |host| SocketAddr::from(([10, 1, 0, host], 8081));
+        // All within a second, whatever the machine does meanwhile.
+        behaviour.second = Instant::now() + Duration::from_secs(3600);
+        for n in 0..10_000u16 {
+            behaviour.take(&n.to_be_bytes(), from(66));
+        }
+        behaviour.take(&datagram, from(7));
+        assert_eq!(behaviour.events.len(), 1);
+        let health = behaviour.health();
+        assert_eq!(health.dropped, 10_000 - u64::from(VERIFIES_PER_HOST));
+        assert_eq!(health.flooder, Some(from(66).ip()));
+        for host in 100..=255 {
+            for _ in 0..VERIFIES_PER_HOST {
+                behaviour.take(&datagram, from(host));
+            }
+        }
+        let all = usize::try_from(VERIFIES_PER_SECOND - VERIFIES_PER_HOST).unwrap();
+        assert_eq!(behaviour.events.len(), all, "nor do many of them take more than a share");
+    }
+
     #[test]
     fn each_family_is_told_the_ports_of_its_own() {
         let mut ports = Ports::default();

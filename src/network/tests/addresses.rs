@@ -123,8 +123,37 @@ async fn a_copy_of_this_nodes_key_is_reported_and_never_dialled() {
     let sighting = Sighting::CopiedKey { boot: Boot::from_bytes([2; 16]) };
     let copied = NetworkEvent::Sighting { peer, source: Source::Beacon, sighting };
     until(&mut nodes, 0, |e| (*e == copied).then_some(())).await;
-    assert!(nodes[0].network.sources().copied_key > 0);
+    let discovery = nodes[0].network.sources();
+    assert!(discovery.copied_key > 0);
+    assert_eq!(discovery.copied_at.map(|(ip, _)| ip), Some(Ipv4Addr::LOCALHOST.into()));
     assert!(nodes[0].network.peers().is_empty());
+}
+
+#[tokio::test]
+async fn an_address_that_leads_to_another_peer_is_told() {
+    let source = Source::Beacon;
+    for transport in TRANSPORTS {
+        let first = NetworkConfig {
+            tcp: transport == Transport::Tcp,
+            quic: transport == Transport::Quic,
+            ..with_beacon(1, free_port(Transport::Quic))
+        };
+        let mut nodes = [Node::start(first).await, Node::start(config(2, transport)).await];
+        let (address, found) = (nodes[1].address.clone(), nodes[1].id());
+        let absent = PeerId::new(SigningKey::from_seed(&[3; 32]).public());
+        let now = nodes[0].network.now_ms();
+        nodes[0].network.table.heard(absent, &address, source, now);
+        let health = |nodes: &[Node]| {
+            let sources = nodes[0].network.sources().sources;
+            sources.iter().find(|s| s.source == source).unwrap().health.clone()
+        };
+        until_state(&mut nodes, |nodes| matches!(health(nodes), Health::Troubled(_))).await;
+        let Health::Troubled(text) = health(&nodes) else { panic!("it is told for ten minutes") };
+        assert!(text.contains(&format!("{address}, told for {absent}, led to {found}")), "{text}");
+        // Whoever is there is a peer as any other; the absent one is not looked for there again.
+        until_state(&mut nodes, |nodes| nodes[0].network.is_connected(&found)).await;
+        assert!(!nodes[0].network.table.knows(&absent, &address));
+    }
 }
 
 #[tokio::test]
