@@ -36,6 +36,8 @@ mod history;
 mod kill;
 #[path = "federation/large.rs"]
 mod large;
+#[path = "federation/lines.rs"]
+mod lines;
 #[path = "federation/load.rs"]
 mod load;
 #[path = "federation/members.rs"]

@@ -1,6 +1,6 @@
 //! `ocm bundle`: a space in a file, and back.
 
-mod export;
+pub(super) mod export;
 mod import;
 
 use std::path::PathBuf;

@@ -1,6 +1,7 @@
 //! Memories: writing, reading, editing, checking.
 
 mod content;
+pub(super) mod lines;
 mod show;
 pub(super) mod watch;
 
@@ -31,6 +32,24 @@ Examples:
 It shows what happens from now on, until the node stops; --json prints the whole memory each time. \
 What was missed meanwhile is in `ocm memory list`.")]
     Watch(watch::Watch),
+    /// Write records out as JSON lines, signed as they are
+    #[command(after_help = "\
+Examples:
+  ocm memory export > village.jsonl
+  ocm memory export v0m3f1q2 | ocm --data-dir ~/other memory import -
+
+Each line has a record's header, signature and body in base64: all that says who may write, then the \
+changes. Whoever has them can check and admit them. A file for a stick, compressed and encrypted, \
+is `ocm bundle export`.")]
+    Export(lines::Export),
+    /// Admit records from JSON lines, as if a peer had brought them
+    #[command(after_help = "\
+Example:
+  ocm memory import village.jsonl
+
+Every record is checked; what was here already changes nothing. Lines that are not admitted are named with \
+the reason, and the command then exits 1. Contents that are to be signed by you are `ocm import`'s.")]
+    Import(lines::Import),
 }
 
 /// Those that the node answers once.

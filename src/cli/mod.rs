@@ -342,6 +342,12 @@ fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Resu
         Configured::Memory(memory::Memory::Watch(what)) => {
             return memory::watch::run(what, &mut context);
         }
+        Configured::Memory(memory::Memory::Export(what)) => {
+            return memory::lines::export(what, &mut context);
+        }
+        Configured::Memory(memory::Memory::Import(what)) => {
+            return memory::lines::import(&what, &mut context);
+        }
         Configured::Memory(memory::Memory::Asked(command)) => memory::run(command, &mut context)?,
         Configured::Space(command) => space::run(command, &mut context)?,
         Configured::Peers => peer::list(&context)?,

@@ -22,10 +22,10 @@ use crate::process::{Client, Process};
 
 /// What a command did.
 #[derive(Debug)]
-struct Ran {
-    exit: Exit,
-    out: String,
-    errors: String,
+pub(crate) struct Ran {
+    pub(crate) exit: Exit,
+    pub(crate) out: String,
+    pub(crate) errors: String,
 }
 
 impl Ran {
@@ -38,7 +38,7 @@ impl Ran {
         self.lines().pop().unwrap_or_else(|| panic!("{self:?}"))
     }
 
-    fn done(self) -> Self {
+    pub(crate) fn done(self) -> Self {
         assert_eq!(self.exit, Exit::Done, "{self:?}");
         self
     }
@@ -79,7 +79,7 @@ impl TestNode {
         .unwrap()
     }
 
-    async fn ocm(&self, args: &[&str]) -> Ran {
+    pub(crate) async fn ocm(&self, args: &[&str]) -> Ran {
         self.ocm_with(&[], args).await
     }
 
@@ -102,7 +102,7 @@ impl TestNode {
         row.cloned().unwrap_or_else(|| panic!("{rows}"))
     }
 
-    async fn begin(&self, space: SpaceId, memories: u64) {
+    pub(crate) async fn begin(&self, space: SpaceId, memories: u64) {
         for first in (0..memories).step_by(1000) {
             let edits = |n| encode_edits(&create_edits(&json!({"n": n})).unwrap());
             let memories = (first..memories.min(first + 1000)).map(edits).collect();
@@ -114,7 +114,7 @@ impl TestNode {
 }
 
 /// A node without a network.
-async fn alone() -> TestNode {
+pub(crate) async fn alone() -> TestNode {
     Place::new(Transport::Tcp, &[("network.enable_network_calls", "false")]).start(&[]).await
 }
 

@@ -134,14 +134,20 @@ fn lock(export: &Export, context: &Context<'_, '_>) -> Result<Option<Lock>, Fail
 }
 
 /// A page of records, as the API gives it.
-struct Page {
-    set: Set,
-    records: Vec<ByteBuf>,
-    next: Option<RecordId>,
-    damaged: Vec<RecordId>,
+pub(in crate::cli) struct Page {
+    pub(in crate::cli) set: Set,
+    pub(in crate::cli) records: Vec<ByteBuf>,
+    pub(in crate::cli) next: Option<RecordId>,
+    pub(in crate::cli) damaged: Vec<RecordId>,
 }
 
-fn fetch(client: &Client, path: &str, range: &Json, from: &str) -> Result<Page, Failure> {
+/// The first records of a range of a plan, from an id on.
+pub(in crate::cli) fn fetch(
+    client: &Client,
+    path: &str,
+    range: &Json,
+    from: &str,
+) -> Result<Page, Failure> {
     let set = if range["set"] == "authority" { Set::Authority } else { Set::Content };
     let query =
         [("set", field(range, "set")), ("from", from.to_owned()), ("to", field(range, "to"))];
