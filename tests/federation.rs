@@ -24,6 +24,8 @@ macro_rules! over_both {
 mod bundle;
 #[path = "federation/certificate.rs"]
 mod certificate;
+#[path = "federation/compose.rs"]
+mod compose;
 #[path = "federation/damage.rs"]
 mod damage;
 #[path = "federation/duplicates.rs"]
