@@ -36,6 +36,8 @@ mod forged;
 mod history;
 #[path = "federation/kill.rs"]
 mod kill;
+#[path = "federation/kubernetes.rs"]
+mod kubernetes;
 #[path = "federation/large.rs"]
 mod large;
 #[path = "federation/load.rs"]

@@ -14,7 +14,7 @@ use crate::node::PATIENCE;
 use crate::process::{Client, Process};
 
 /// What the image sets, by its Dockerfile.
-fn image_environment() -> BTreeMap<String, String> {
+pub(crate) fn image_environment() -> BTreeMap<String, String> {
     let dockerfile = include_str!("../../Dockerfile").replace("\\\n", " ");
     let (_, image) = dockerfile.rsplit_once("\nFROM ").unwrap();
     let set = image.lines().filter_map(|line| line.strip_prefix("ENV "));
@@ -93,7 +93,7 @@ fn post(client: &Client, path: &str, body: &Value) -> Value {
 }
 
 /// Addresses of loopback that no other process of this machine is likely to have taken.
-fn address(number: usize) -> String {
+pub(crate) fn address(number: usize) -> String {
     let own = std::process::id() % 65_000;
     format!("127.{}.{}.{}", 64 + number, own / 250, 1 + own % 250)
 }
