@@ -24,6 +24,8 @@ macro_rules! over_both {
 mod bundle;
 #[path = "federation/certificate.rs"]
 mod certificate;
+#[path = "kubernetes/cluster.rs"]
+mod cluster;
 #[path = "federation/compose.rs"]
 mod compose;
 #[path = "federation/damage.rs"]

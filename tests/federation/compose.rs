@@ -10,22 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::cluster::{image_environment, text};
 use crate::node::PATIENCE;
 use crate::process::{Client, Process};
-
-/// What the image sets, by its Dockerfile.
-pub(crate) fn image_environment() -> BTreeMap<String, String> {
-    let dockerfile = include_str!("../../Dockerfile").replace("\\\n", " ");
-    let (_, image) = dockerfile.rsplit_once("\nFROM ").unwrap();
-    let set = image.lines().filter_map(|line| line.strip_prefix("ENV "));
-    let set = set.flat_map(str::split_whitespace).map(|set| set.split_once('=').unwrap());
-    set.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
-}
-
-/// The text of a value.
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
-}
 
 /// A service of the file, and where it lives here.
 struct Service {

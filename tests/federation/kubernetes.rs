@@ -5,92 +5,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
-use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::compose::{address, image_environment};
+use crate::cluster::{Cluster, text};
+use crate::compose::address;
 use crate::process::{Client, Process};
 
 const OVERLAYS: [&str; 2] = ["development", "production"];
 const TOKEN: &str = "a-token-of-20-chars.";
 
-/// All that an overlay makes.
-struct Cluster(Vec<Value>);
-
-impl Cluster {
-    /// Renders an overlay; `None` where no program is that does.
-    fn render(overlay: &str) -> Option<Self> {
-        // The first may bring the program that all then use.
-        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-        let _turn: MutexGuard<'_, ()> = ONE_AT_A_TIME.lock().unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("config/kubernetes/render.sh");
-        let ran = Command::new(script).arg(overlay).stderr(Stdio::inherit()).output().unwrap();
-        if ran.status.code() == Some(69) && std::env::var_os("CI").is_none() {
-            eprintln!("skipped: neither kubectl nor kustomize is here");
-            return None;
-        }
-        assert!(ran.status.success(), "{overlay} is not rendered");
-        let made = String::from_utf8(ran.stdout).unwrap();
-        Some(Self(serde_saphyr::from_multiple(&made).unwrap()))
-    }
-
-    fn the(&self, kind: &str) -> &Value {
-        let mut of_kind = self.0.iter().filter(|made| made["kind"] == kind);
-        let found = of_kind.next().unwrap_or_else(|| panic!("there is no {kind}"));
-        assert!(of_kind.next().is_none(), "there is more than one {kind}");
-        found
-    }
-
-    fn pod(&self) -> &Value {
-        &self.the("StatefulSet")["spec"]["template"]["spec"]
-    }
-
-    fn container(&self) -> &Value {
-        let containers = self.pod()["containers"].as_array().unwrap();
-        assert_eq!(containers.len(), 1);
-        &containers[0]
-    }
-
-    /// Name, number and protocol of each port that the container has.
-    fn ports(&self) -> BTreeMap<&str, (&Value, &Value)> {
-        let ports = self.container()["ports"].as_array().unwrap().iter();
-        ports
-            .map(|port| (text(&port["name"]), (&port["containerPort"], &port["protocol"])))
-            .collect()
-    }
-
-    /// The environment of a pod's container, as Kubernetes makes it up: of the image, of the map,
-    /// and its own, in which names stand for what came before.
-    fn environment(&self, pod: &BTreeMap<&str, String>) -> BTreeMap<String, String> {
-        let (map, container) = (self.the("ConfigMap"), self.container());
-        let from = json!([{"configMapRef": {"name": map["metadata"]["name"]}}]);
-        assert_eq!(container["envFrom"], from);
-        let mut environment = image_environment();
-        for (name, value) in map["data"].as_object().unwrap() {
-            environment.insert(name.clone(), text(value).to_owned());
-        }
-        for variable in container["env"].as_array().unwrap() {
-            let value = match variable["valueFrom"]["fieldRef"]["fieldPath"].as_str() {
-                Some(field) => pod[field].clone(),
-                None => environment
-                    .iter()
-                    .fold(text(&variable["value"]).to_owned(), |value, (name, other)| {
-                        value.replace(&format!("$({name})"), other)
-                    }),
-            };
-            assert!(!value.contains("$("), "{value} names what is not there");
-            environment.insert(text(&variable["name"]).to_owned(), value);
-        }
-        environment
-    }
-}
-
-fn text(value: &Value) -> &str {
-    value.as_str().unwrap_or_else(|| panic!("{value} is no text"))
+/// Name, number and protocol of each port that the container has.
+fn ports_of(cluster: &Cluster) -> BTreeMap<&str, (&Value, &Value)> {
+    let ports = cluster.container()["ports"].as_array().unwrap().iter();
+    ports.map(|port| (text(&port["name"]), (&port["containerPort"], &port["protocol"]))).collect()
 }
 
 /// The port of a policy's or a service's rule.
@@ -124,7 +55,7 @@ fn the_parts_of_each_overlay_belong_together() {
         assert_eq!(service["spec"]["publishNotReadyAddresses"], true);
 
         // One set of ports: of the container, the service, the policy and the configuration.
-        let ports = cluster.ports();
+        let ports = ports_of(&cluster);
         let numbers: Vec<_> = ports.values().copied().collect();
         let served = service["spec"]["ports"].as_array().unwrap();
         assert_eq!(served.len(), ports.len());
