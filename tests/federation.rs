@@ -24,6 +24,10 @@ macro_rules! over_both {
 mod bundle;
 #[path = "federation/certificate.rs"]
 mod certificate;
+#[path = "kubernetes/cluster.rs"]
+mod cluster;
+#[path = "federation/compose.rs"]
+mod compose;
 #[path = "federation/damage.rs"]
 mod damage;
 #[path = "federation/duplicates.rs"]
@@ -34,6 +38,8 @@ mod forged;
 mod history;
 #[path = "federation/kill.rs"]
 mod kill;
+#[path = "federation/kubernetes.rs"]
+mod kubernetes;
 #[path = "federation/large.rs"]
 mod large;
 #[path = "federation/lines.rs"]

@@ -8,6 +8,8 @@
 mod bootstrap;
 #[path = "netns/cards.rs"]
 mod cards;
+#[path = "kubernetes/cluster.rs"]
+mod cluster;
 #[path = "netns/hostile.rs"]
 mod hostile;
 #[path = "netns/lan.rs"]
@@ -16,5 +18,7 @@ mod lan;
 mod moving;
 #[path = "netns/node.rs"]
 mod node;
+#[path = "netns/rehearsal.rs"]
+mod rehearsal;
 #[path = "netns/switches.rs"]
 mod switches;

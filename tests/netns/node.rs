@@ -5,11 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::Write as _;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use ocm::devnet::netns::{Host, NetnsError, Site, can_run};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -123,16 +124,31 @@ impl Node {
         }
     }
 
+    /// Sends its process a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let child = self.child.borrow();
+        let pid = child.as_ref().expect("it runs").id().try_into().unwrap();
+        kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();
+    }
+
+    /// Waits until it has ended, and tells how.
+    pub(crate) fn until_ended(&mut self) -> ExitStatus {
+        let mut child = self.child.borrow_mut().take().unwrap();
+        let began = Instant::now();
+        loop {
+            if let Some(status) = child.try_wait().unwrap() {
+                return status;
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end");
+            std::thread::sleep(LOOK);
+        }
+    }
+
     /// Has it stop in good order.
     pub(crate) fn stop(&mut self) {
         let (status, answer) = self.ask("POST", "/v1/stop", None).unwrap();
         assert_eq!(status, 202, "{answer}");
-        let mut child = self.child.borrow_mut().take().unwrap();
-        let began = Instant::now();
-        while child.try_wait().unwrap().is_none() {
-            assert!(began.elapsed() < PATIENCE, "it does not end");
-            std::thread::sleep(LOOK);
-        }
+        self.until_ended();
     }
 
     /// Its next start is with these variables.
