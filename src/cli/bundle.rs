@@ -2,6 +2,7 @@
 
 pub(super) mod export;
 mod import;
+mod report;
 
 use std::path::PathBuf;
 

@@ -12,6 +12,8 @@
     reason = "a campaign is set up and timed from outside; the cores in it are not"
 )]
 
+#[path = "sim/bundles.rs"]
+mod bundles;
 #[path = "sim/check.rs"]
 mod check;
 #[path = "sim/dice.rs"]

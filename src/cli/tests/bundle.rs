@@ -141,7 +141,7 @@ fn people_read_what_differs_and_programs_every_record() {
     let ran = import(&person, &replies(), &["--json"]);
     let lines: Vec<Json> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(lines.len(), 3);
-    assert_eq!(lines[0]["bundle"]["since"], 1_700_000_000_000_u64);
+    assert_eq!(lines[0]["bundle"]["since"], "2023-11-14T22:13:20.000Z");
     let judged = json!({"record": null, "verdict": "reject", "reason": "malformed", "text": "no"});
     assert_eq!(lines[1], judged);
     assert_eq!(lines[2]["not_admitted"][0]["count"], 1);

@@ -140,7 +140,10 @@ pub(crate) fn limits_hold(site: &Site) {
 }
 
 /// The sets that a node stores of a space.
-fn sets(site: &Site, space: &SpaceId) -> Option<[std::collections::BTreeSet<RecordId>; 2]> {
+pub(crate) fn sets(
+    site: &Site,
+    space: &SpaceId,
+) -> Option<[std::collections::BTreeSet<RecordId>; 2]> {
     let number = *site.disk.spaces().get(space)?;
     Some([Set::Authority, Set::Content].map(|set| site.disk.ids(number, set)))
 }

@@ -10,6 +10,7 @@ use ocm_node::{Command, CommandError, Input, Reply, Ticket};
 use ocm_record::{Did, MemoryId, RecordId, Set, SpaceId};
 use ocm_space::{Access, Grant, Policy, Role};
 
+use crate::bundles;
 use crate::check;
 use crate::forge;
 use crate::schedule::{Act, CLOSED, FREE, OPEN};
@@ -71,6 +72,7 @@ impl World {
                 self.change(at, space, None, Vec::new(), encode_edits(&[edit]));
             }
             Act::Import { at, from, space } => self.import(at, from, space),
+            Act::Carry { to, from, space } => self.write_bundle(to, from, space),
             Act::Sync { at } => {
                 self.command(at, Command::Sync { space: None }, Wish::Sync);
             }
@@ -85,7 +87,7 @@ impl World {
         check::parity_is_exact(self);
     }
 
-    fn command(&mut self, at: usize, command: Command, wish: Wish) {
+    pub(crate) fn command(&mut self, at: usize, command: Command, wish: Wish) {
         if self.sites[at].node.is_none() {
             return;
         }
@@ -243,6 +245,11 @@ impl World {
                 }
             }
             (Wish::Sync, Ok(Reply::Sessions(_))) => {}
+            (wish @ (Wish::Bundle(_) | Wish::Page(_) | Wish::Witness(_)), Ok(reply)) => {
+                bundles::told(self, wish, reply);
+            }
+            // It never had a bundle from there.
+            (Wish::Bundle(_), Err(CommandError::Invalid(_))) => {}
             (
                 _,
                 Err(

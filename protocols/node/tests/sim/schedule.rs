@@ -25,6 +25,7 @@ pub(crate) enum Act {
     Begin { at: usize, space: usize },
     Large { at: usize, space: usize },
     Import { at: usize, from: usize, space: usize },
+    Carry { to: usize, from: usize, space: usize },
     Sync { at: usize },
     Crash { at: usize, off_for: u64 },
     Partition,
@@ -151,7 +152,8 @@ fn draw_acts(dice: &mut Dice, nodes: usize, chaos: u64) -> Vec<(u64, Act)> {
             2 => Act::Import { at, from: dice.below(nodes), space },
             3 => Act::Sync { at },
             4 | 5 => Act::Begin { at, space },
-            6..=14 => Act::Write { at, space },
+            6..=8 => Act::Carry { to: at, from: dice.below(nodes), space },
+            9..=16 => Act::Write { at, space },
             _ => Act::Edit { at, space },
         };
         acts.push((dice.between((300, chaos)), act));

@@ -6,6 +6,7 @@ use ocm_discovery::PeerId;
 use ocm_node::{ChannelId, Identity, Node, RequestId, Ticket};
 use ocm_record::{Did, MemoryId, RecordId, SigningKey, SpaceId};
 
+use crate::bundles::Carried;
 use crate::disk::Disk;
 use crate::network::Use;
 
@@ -26,6 +27,9 @@ pub(crate) enum Wish {
     Change(SpaceId),
     Begin(SpaceId),
     Import(Vec<(SpaceId, RecordId)>),
+    Bundle(Box<Carried>),
+    Page(Box<Carried>),
+    Witness(Box<Carried>),
     Sync,
 }
 

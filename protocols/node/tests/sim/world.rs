@@ -87,6 +87,9 @@ pub(crate) struct Summary {
     pub(crate) compared: u64,
     /// Comparisons that outlasted a crash.
     pub(crate) kept: u64,
+    /// Bundles of what another lacked, imported, and comparisons by a bundle that were kept.
+    pub(crate) carried: u64,
+    pub(crate) stated: u64,
     /// Audits that were passed, and peers that were found out.
     pub(crate) audited: u64,
     pub(crate) doubted: u64,
@@ -113,6 +116,8 @@ impl Summary {
         self.held += other.held;
         self.compared += other.compared;
         self.kept += other.kept;
+        self.carried += other.carried;
+        self.stated += other.stated;
         self.audited += other.audited;
         self.doubted += other.doubted;
         self.sent_away += other.sent_away;
@@ -133,6 +138,8 @@ impl Summary {
             ("a hold", self.held),
             ("a comparison", self.compared),
             ("a comparison kept over a crash", self.kept),
+            ("a bundle of what another lacked", self.carried),
+            ("a comparison by a bundle", self.stated),
             ("an audit passed", self.audited),
             ("a peer found out", self.doubted),
             ("a peer sent away", self.sent_away),
