@@ -1,7 +1,8 @@
 # OCM as a container: one binary on a base without shell or compiler, as a user without rights.
 #
 #   docker build -t ocm .        # or: buildah build --format docker -t ocm .
-#   docker run -d --name ocm -p 8080:8080 -p 8080:8080/udp -v ocm:/var/lib/ocm ocm
+#   docker run -d --name ocm -p 8080:8080 -p 8080:8080/udp -v ocm:/var/lib/ocm \
+#     -e OCM_SEED_PEERS=peer.example.org:8080 ocm
 #   docker exec ocm /usr/local/bin/ocm status
 #   docker stop --time 30 ocm    # SIGTERM: open requests end, the store closes
 #
@@ -52,6 +53,6 @@ STOPSIGNAL SIGTERM
 # Asks the API of this container; needs no peer, and no token. The grace is for a large store that
 # is read through at its start.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-    CMD ["/usr/local/bin/ocm", "health", "--ready", "--timeout", "3"]
+    CMD ["/usr/local/bin/ocm", "--api", "127.0.0.1:7845", "health", "--ready", "--timeout", "3"]
 ENTRYPOINT ["/usr/local/bin/ocm"]
 CMD ["node"]

@@ -61,6 +61,9 @@ pub mod limits {
     pub const BATCH_PATIENCE: u32 = 6;
     /// Requests that are answered at once; past it a request is told to come again.
     pub const REQUESTS: usize = 256;
+    /// Seconds without a word of the event loop, which shows itself every second, after which the
+    /// process does not count as healthy.
+    pub const SHOWN_SECONDS: u64 = 30;
     /// Listeners to the live feed at once.
     pub const LISTENERS: usize = 64;
     /// Seconds that a request may take, the live feed excepted.

@@ -111,7 +111,11 @@ impl Client {
     /// See [`ClientError`].
     pub fn health(&self) -> Result<Answer, ClientError> {
         let response = self.run("GET", "/health", &[], None, None)?;
-        self.answer(response)
+        let (status, text) = self.text(response)?;
+        match serde_json::from_str::<Json>(&text) {
+            Ok(json) if status == 503 && json["status"].is_string() => Ok(Answer { text, json }),
+            _ => self.judge(status, text),
+        }
     }
 
     /// `GET /ready`: whether the node is ready, and what it is that is not.

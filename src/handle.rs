@@ -158,6 +158,8 @@ pub struct Status {
     pub core: Snapshot,
     /// The network's part.
     pub network: Arc<NetworkStatus>,
+    /// When the event loop made it: at least once in a second, while it lives.
+    pub shown: std::time::Instant,
     /// Bytes in the queues of the event loop and of the store, by queue.
     pub queues: BTreeMap<&'static str, usize>,
 }

@@ -112,9 +112,10 @@ pub fn load(config: &Config) -> Result<Identity, IdentityError> {
 pub fn load_or_create(config: &Config) -> Result<(Identity, bool), IdentityError> {
     let keys = directory(&config.data_dir);
     remove_copies(&keys)?;
+    let is_kept = keys.join("author.key").exists();
     match load(config) {
-        Ok(identity) => return Ok((identity, false)),
-        Err(IdentityError::Absent(_)) => {}
+        Ok(identity) if is_kept => return Ok((identity, false)),
+        Ok(_) | Err(IdentityError::Absent(_)) => {}
         Err(error) => return Err(error),
     }
     let io = |path: &Path| {
@@ -128,12 +129,17 @@ pub fn load_or_create(config: &Config) -> Result<(Identity, bool), IdentityError
     if config.identity.seed.is_none() && !author_file.exists() && peer_exists {
         return Err(IdentityError::Lost(author_file));
     }
-    if config.identity.seed.is_none() && !author_file.exists() {
-        write_key(&author_file)?;
+    if !author_file.exists() {
+        // A seed is kept, too: what is in the data directory says whose it is, with another seed and
+        // without any.
+        match &config.identity.seed {
+            Some(seed) => write_key(&author_file, seed.reveal())?,
+            None => write_key(&author_file, &random_seed()?)?,
+        }
     }
     let peer_file = keys.join("peer.key");
     if !peer_file.exists() {
-        write_key(&peer_file)?;
+        write_key(&peer_file, &random_seed()?)?;
     }
     fs::File::open(&keys).and_then(|dir| dir.sync_all()).map_err(io(&keys))?;
     Ok((load(config)?, true))
@@ -176,9 +182,9 @@ fn read_key(path: &Path) -> Result<SigningKey, IdentityError> {
     Ok(SigningKey::from_seed(&seed))
 }
 
-fn write_key(path: &Path) -> Result<(), IdentityError> {
+fn write_key(path: &Path, seed: &[u8; 32]) -> Result<(), IdentityError> {
     let io = |cause| IdentityError::Io { path: path.to_owned(), cause };
-    let text = BASE64.encode(&random_seed()?);
+    let text = BASE64.encode(seed);
     put_key(path, format!("{text}\n").as_bytes(), |from, to| fs::hard_link(from, to)).map_err(io)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use axum::Json;
 use axum::extract::State;
@@ -13,10 +14,10 @@ use ocm_node::Snapshot;
 use ocm_record::{Did, SpaceId};
 use serde::Serialize;
 
-use super::Api;
 use super::body::{Nothing, Parameters};
 use super::moment::Moment;
 use super::problem::Problem;
+use super::{Api, limits};
 use crate::handle::{SourceHealth, Status};
 
 pub(super) async fn ping() -> &'static str {
@@ -28,9 +29,20 @@ pub(super) struct Health {
     status: &'static str,
 }
 
-/// The process answers: nothing else is said, so that nothing else restarts it.
-pub(super) async fn health() -> Json<Health> {
-    Json(Health { status: "ok" })
+/// The process answers, and its event loop lives: nothing else is said, so that nothing else
+/// restarts it.
+pub(super) async fn health(State(api): State<Api>) -> Response {
+    match lives(&api.0.handle.status(), Instant::now()) {
+        true => Json(Health { status: "ok" }).into_response(),
+        false => {
+            (StatusCode::SERVICE_UNAVAILABLE, Json(Health { status: "stuck" })).into_response()
+        }
+    }
+}
+
+/// Whether the event loop has shown itself lately.
+fn lives(status: &Status, now: Instant) -> bool {
+    now.saturating_duration_since(status.shown) < Duration::from_secs(limits::SHOWN_SECONDS)
 }
 
 #[derive(Serialize)]
@@ -51,7 +63,7 @@ pub(super) async fn ready(State(api): State<Api>) -> Response {
     let identity = true;
     let stopping = *api.0.stopping.borrow();
     let peers = status.network.connections.len();
-    let ready = store && identity && !stopping;
+    let ready = store && identity && !stopping && lives(&status, Instant::now());
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (code, Json(Ready { ready, store, identity, isolated: peers == 0, peers })).into_response()
 }

@@ -17,7 +17,8 @@ Exit codes:
   6  checked and found wrong: not verified, parity differs, not ready, damaged
   7  timed out
 
-Commands speak to the running node over its API; `init`, `identity` and `config` work without one.
+Commands speak to the running node over its API; `init`, `identity`, `config`, `doctor`, `devnet`,
+`completions` and `man` work without one.
 Data goes to standard output, messages to standard error; --json prints what the API says.";
 
 /// How the process exits.

@@ -36,7 +36,7 @@ What was missed meanwhile is in `ocm memory list`.")]
     #[command(after_help = "\
 Examples:
   ocm memory export > village.jsonl
-  ocm memory export v0m3f1q2 | ocm --data-dir ~/other memory import -
+  ocm memory export v0m3f1q2 | ocm --data-dir ~/other --api 127.0.0.1:7846 memory import -
 
 Each line has a record's header, signature and body in base64: all that says who may write, then the \
 changes. Whoever has them can check and admit them. A file for a stick, compressed and encrypted, \
@@ -47,7 +47,8 @@ is `ocm bundle export`.")]
 Example:
   ocm memory import village.jsonl
 
-Every record is checked; what was here already changes nothing. Lines that are not admitted are named with \
+Every record is checked; what was here already changes nothing. The space has to be joined first \
+(`ocm space join`). Lines that are not admitted are named with \
 the reason, and the command then exits 1. Contents that are to be signed by you are `ocm import`'s.")]
     Import(lines::Import),
 }

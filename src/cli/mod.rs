@@ -98,7 +98,7 @@ enum Configured {
     Init,
     /// Run the node
     #[command(
-        after_help = "Example:\n  ocm node --seed-peers 192.0.2.7:8080\n\nIt is ready when it \
+        after_help = "Example:\n  ocm node --network-seed-peers 192.0.2.7:8080\n\nIt is ready when it \
                       prints `OCM node is ready`; SIGINT or SIGTERM stops it, a second one at once. SIGHUP has it load \
                       its configuration again."
     )]
@@ -108,7 +108,10 @@ enum Configured {
         accept_loss: bool,
     },
     /// Ask whether the node lives (for container checks)
-    #[command(after_help = "Example:\n  ocm health --ready --timeout 2")]
+    #[command(
+        after_help = "Examples:\n  ocm health --ready --timeout 2\n  ocm health --api 127.0.0.1:7845\n\nWith \
+                            --api, no configuration is read."
+    )]
     Health {
         /// Ask whether it is ready to serve; exits 6 if not
         #[arg(long)]
@@ -313,6 +316,12 @@ fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exi
         }
         Command::Guide(guide) => guide::run(guide, io),
         Command::Devnet(args) => Ok(Exit::As(crate::devnet::run(args, global.json))),
+        // The check of a running node does not depend on the file that its next start will read.
+        Command::Configured(Configured::Health { ready }) if let Some(api) = &global.api => {
+            let client = Client::new(api.clone(), TokenSource::Nobody, global.timeout);
+            let shown = status::health(&client, ready)?;
+            print(&shown, &global, io)
+        }
         Command::Configured(command) => {
             let loaded = Config::load(&global.overrides, environment)?;
             with_configuration(command, Context { global, loaded, environment, io })
@@ -336,7 +345,7 @@ fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Resu
         Configured::Bundle(command) => return bundle::run(command, context),
         Configured::Init => status::init(&context.loaded)?,
         Configured::Identity(status::Identity::Show) => status::identity(&context.loaded)?,
-        Configured::Health { ready } => status::health(&context, ready)?,
+        Configured::Health { ready } => status::health(&context.client()?, ready)?,
         Configured::Status => status::status(&context)?,
         Configured::Stop => status::stop(&context)?,
         Configured::Memory(memory::Memory::Watch(what)) => {

@@ -34,7 +34,7 @@ pub(super) enum Peer {
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         peer: String,
     },
-    /// End the connections to a peer and refuse new ones, until it is unblocked or the node stops
+    /// End the connections to a peer and refuse new ones, until it is unblocked, in later runs, too
     #[command(after_help = "Example:\n  ocm peer block 12D3KooW…")]
     Block {
         /// Its PeerId

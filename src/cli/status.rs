@@ -8,6 +8,7 @@ use super::exit::{Exit, Failure};
 use super::output::{
     Pairs, Shown, clean, count, field, list, plain, short_end, short_id, table, time,
 };
+use crate::client::Client;
 use crate::config::Loaded;
 
 /// The identity's commands.
@@ -69,8 +70,7 @@ pub(super) fn identity(loaded: &Loaded) -> Result<Shown, Failure> {
 }
 
 /// `ocm health`.
-pub(super) fn health(context: &Context<'_, '_>, ready: bool) -> Result<Shown, Failure> {
-    let client = context.client()?;
+pub(super) fn health(client: &Client, ready: bool) -> Result<Shown, Failure> {
     if !ready {
         let answer = client.health()?;
         let state = field(answer.json(), "status");

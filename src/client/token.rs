@@ -15,6 +15,8 @@ const LONGEST: u64 = 1024;
 pub enum TokenSource {
     /// It is known.
     Given(String),
+    /// There is none: only what anyone may ask is asked.
+    Nobody,
     /// It is read from this file for each request, since a node that starts may write it anew.
     File(PathBuf),
 }
@@ -22,6 +24,9 @@ pub enum TokenSource {
 /// Why there is no token to send.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
+    /// Nobody asks.
+    #[error("no token was looked for")]
+    Nobody,
     /// There is no such file.
     #[error(
         "there is no token at {0}, although a node answers: it keeps its data elsewhere; name its \
@@ -58,6 +63,7 @@ impl TokenSource {
     pub fn read(&self) -> Result<String, TokenError> {
         let path = match self {
             Self::Given(token) => return Ok(token.clone()),
+            Self::Nobody => return Err(TokenError::Nobody),
             Self::File(path) => path,
         };
         let failed = |error: std::io::Error| match error.kind() {
@@ -80,6 +86,7 @@ impl fmt::Debug for TokenSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Given(_) => f.write_str("Given"),
+            Self::Nobody => f.write_str("Nobody"),
             Self::File(path) => f.debug_tuple("File").field(path).finish(),
         }
     }

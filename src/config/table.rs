@@ -126,7 +126,7 @@ settings! {
         /// DNS names are resolved again each time.
         seed_peers: Vec<PeerAddress> {
             env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256), reloadable: true, }
-        /// Addresses to announce besides those the node finds out itself.
+        /// The addresses that invitations name, in place of those that the node listens on.
         external_addresses: Vec<Multiaddr> {
             env: "OCM_NETWORK_EXTERNAL_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(16),
         }
@@ -190,8 +190,9 @@ settings! {
         /// The name shown for this node, and the label `node` of its metrics. Without one, the end
         /// of its PeerId stands there.
         handle: Option<Handle> { env: "OCM_IDENTITY_HANDLE", preset: Preset::Unset, }
-        /// The seed from which `ocm init` derives the identity's key, 32 bytes in base64. Without
-        /// one, the key is fresh.
+        /// The seed from which the first start (or `ocm init`) derives the identity's key, 32 bytes in
+        /// base64. Without one, the key is fresh. It is kept in <data_dir>/keys, and not needed
+        /// again; a start with another one is refused.
         seed: Option<Seed> { env: "OCM_IDENTITY_SEED", preset: Preset::Unset, secret: true, }
     }
 

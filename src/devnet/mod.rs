@@ -109,8 +109,8 @@ pub enum DevnetCommand {
     /// Part the nodes into groups that do not reach each other
     #[command(
         after_help = "Example:\n  ocm devnet partition 0,1/2\n  ocm devnet partition 0-4/5-9\n\n\
-                      Both sides block each other over their API. A node forgets whom it blocks \
-                      when it stops."
+                      Both sides block each other over their API, also after they were stopped \
+                      and started: `ocm devnet heal` ends it."
     )]
     Partition {
         /// Indexes separated by commas, groups by slashes; each node is named once

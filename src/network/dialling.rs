@@ -285,7 +285,9 @@ fn cause_of(error: &DialError) -> String {
                 let mut source = std::error::Error::source(e);
                 while let Some(inner) = source {
                     let inner_text = inner.to_string();
-                    if !text.contains(&inner_text) {
+                    if text.is_empty() {
+                        text = inner_text;
+                    } else if !text.contains(&inner_text) {
                         text = format!("{text}: {inner_text}");
                     }
                     source = inner.source();

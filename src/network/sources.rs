@@ -178,8 +178,15 @@ fn of_bootstrap(entries: &[BootstrapStatus]) -> (Health, String) {
         .iter()
         .filter_map(|entry| Some(format!("{}: {}", entry.text, entry.cause.as_ref()?)))
         .collect();
-    let detail =
-        format!("{} of {} addresses lead to nodes", entries.len() - failing.len(), entries.len());
+    let leads = |entry: &&BootstrapStatus| {
+        entry.cause.is_none() && entry.led.iter().any(|(_, who)| who.is_some())
+    };
+    let leading = entries.iter().filter(leads).count();
+    let mut detail = format!("{leading} of {} addresses lead to nodes", entries.len());
+    match entries.len() - leading - failing.len() {
+        0 => {}
+        tried => detail = format!("{detail}, {tried} being tried"),
+    }
     if failing.is_empty() {
         return (Health::Working, detail);
     }
@@ -200,14 +207,19 @@ mod tests {
 
     #[test]
     fn what_does_not_answer_is_named() {
+        let peer = ocm_discovery::PeerId::new(ocm_record::SigningKey::from_seed(&[1; 32]).public());
         let entry = |text: &str, cause: Option<&str>| BootstrapStatus {
             text: text.to_owned(),
-            led: Vec::new(),
+            led: vec![(text.to_owned(), Some(ocm_discovery::Led::Peer(peer)))],
             failures: 0,
             cause: cause.map(str::to_owned),
         };
         assert_eq!(of_bootstrap(&[]).0, Health::Off);
         assert_eq!(of_bootstrap(&[entry("a:1", None)]).0, Health::Working);
+        let tried = BootstrapStatus { led: Vec::new(), ..entry("c:1", None) };
+        let (health, detail) = of_bootstrap(&[entry("a:1", None), tried]);
+        assert_eq!(health, Health::Working);
+        assert_eq!(detail, "1 of 2 addresses lead to nodes, 1 being tried");
         let bad = entry("b:1", Some("cannot resolve b"));
         let (health, detail) = of_bootstrap(&[entry("a:1", None), bad.clone()]);
         assert_eq!(health, Health::Troubled("b:1: cannot resolve b".to_owned()));

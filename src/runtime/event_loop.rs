@@ -490,8 +490,12 @@ impl EventLoop {
                 ("store", self.store.waiting() + self.backlog.len()),
                 ("api", self.jobs.len() + self.changes.len()),
             ]);
-            let status =
-                Status { core: self.node.snapshot(), network: self.network_shown.clone(), queues };
+            let status = Status {
+                core: self.node.snapshot(),
+                network: self.network_shown.clone(),
+                shown: self.shown,
+                queues,
+            };
             status::measure(&self.metrics, &status);
             self.status.send_replace(Arc::new(status));
         }

@@ -142,6 +142,7 @@ impl Running {
         let (status, shown) = watch::channel(Arc::new(Status {
             core: node.snapshot(),
             network: network.as_ref().map(super::status::of_network).unwrap_or_default().into(),
+            shown: std::time::Instant::now(),
             queues: BTreeMap::new(),
         }));
         let handle = Handle::new(jobs, shown, feed.clone(), reader);

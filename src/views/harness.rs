@@ -190,6 +190,7 @@ impl Loop {
 
     fn publish(&mut self) {
         let status = Status {
+            shown: std::time::Instant::now(),
             core: self.node.snapshot(),
             network: Arc::new(self.network.clone()),
             queues: BTreeMap::from([("store", 0)]),
@@ -252,7 +253,12 @@ impl Harness {
         };
         let core = node.snapshot();
         let shown = Arc::new(network.clone());
-        let status = Status { core, network: shown, queues: BTreeMap::new() };
+        let status = Status {
+            core,
+            network: shown,
+            shown: std::time::Instant::now(),
+            queues: BTreeMap::new(),
+        };
         let (status, watch) = watch::channel(Arc::new(status));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let feed = broadcast::Sender::new(FEED);
