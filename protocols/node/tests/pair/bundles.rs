@@ -207,6 +207,29 @@ fn the_same_again_changes_nothing_and_verifies_nothing() {
 }
 
 #[test]
+fn what_is_written_while_a_bundle_is_made_is_not_in_it() {
+    let (mut a, mut b, space) = apart(Access::Open);
+    let first = a.begin(space, 3);
+    let plan = a.plan(space, BundleSince::All);
+    let second = a.begin(space, 1);
+    a.grant(space, Rig::new(3).did);
+    let inside = |id| plan.content.iter().any(|span| span.contains(&id));
+    assert!(first.into_iter().all(inside) && !inside(second[0]));
+    let members = a.node.snapshot().spaces[0].state.members();
+    let grants = members.iter().map(|member| member.by).collect::<Vec<_>>();
+    let inside = grants.iter().filter(|id| plan.authority.iter().any(|span| span.contains(id)));
+    assert_eq!((inside.count(), grants.len()), (2, 3));
+    // So who had nothing is equal to what was stated, whatever was written meanwhile.
+    let number = a.disk.spaces()[&space];
+    for (set, spans) in [(Set::Authority, &plan.authority), (Set::Content, &plan.content)] {
+        let read = read_range(&a.disk, number, set, spans[0]).unwrap();
+        let records = read.records.into_iter().map(|record| record.into_vec()).collect();
+        b.ask(Command::Import { space: Some(space), records }).unwrap();
+    }
+    assert_eq!(b.witness(plan.head).comparison, Comparison::Equal);
+}
+
+#[test]
 fn what_is_not_known_is_told() {
     let (mut a, mut b, space) = apart(Access::Members);
     let nobody = a.ask(Command::Bundle { space, since: BundleSince::Parity(Whom::Anyone) });
