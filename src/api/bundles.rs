@@ -155,6 +155,10 @@ pub(super) async fn page(
             let detail = format!("{error}; `ocm doctor` says what is damaged");
             Problem::new(Reason::Internal, detail)
         })?;
+    if !read.damaged.is_empty() {
+        let ids = read.damaged.clone();
+        api.0.handle.command(Command::Reread { space, ids }).await??;
+    }
     let body = to_canonical(&(read.records, read.next, read.damaged));
     let kind = HeaderValue::from_static(CBOR);
     Ok(([(header::CONTENT_TYPE, kind)], body).into_response())

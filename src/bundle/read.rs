@@ -231,7 +231,7 @@ fn wrong_key(path: &Path, error: &DecryptError) -> OpenError {
             "none of the identities is that of a recipient of it".to_owned()
         }
         DecryptError::KeyDecryptionFailed | DecryptError::DecryptionFailed => {
-            "the passphrase is another".to_owned()
+            "the passphrase is another, or it is damaged".to_owned()
         }
         DecryptError::ExcessiveWork { required, target } => format!(
             "its passphrase was made to cost 2^{required} of work, and this machine does 2^{target} \

@@ -76,6 +76,8 @@ pub struct BundleDraft {
     path: PathBuf,
     part: PathBuf,
     force: bool,
+    /// Whether it has its own name.
+    is_named: bool,
 }
 
 impl BundleDraft {
@@ -92,7 +94,13 @@ impl BundleDraft {
         let part = PathBuf::from(part);
         let failed = |error| WriteError::Io { path: part.clone(), error };
         let file = claim(&part)?;
-        let mut draft = Self { encoder: None, path: path.to_owned(), part: part.clone(), force };
+        let mut draft = Self {
+            encoder: None,
+            path: path.to_owned(),
+            part: part.clone(),
+            force,
+            is_named: false,
+        };
         let file = BufWriter::new(file);
         let mut layer = match lock {
             None => Layer::Plain(file),
@@ -122,12 +130,14 @@ impl BundleDraft {
     /// [`WriteError`]; then there is no file.
     pub fn finish(mut self) -> Result<u64, WriteError> {
         let Some(encoder) = self.encoder.take() else { return Ok(0) };
-        let failed = |error| WriteError::Io { path: self.part.clone(), error };
+        let part = self.part.clone();
+        let failed = |error| WriteError::Io { path: part.clone(), error };
         let file = encoder.finish().and_then(Layer::finish).map_err(failed)?;
         file.sync_all().map_err(failed)?;
         let bytes = file.metadata().map_err(failed)?.len();
         // While it is open nobody else writes it.
         self.rename()?;
+        self.is_named = true;
         drop(file);
         let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let parent = parent.unwrap_or(Path::new("."));
@@ -161,8 +171,10 @@ impl BundleDraft {
 
 impl Drop for BundleDraft {
     fn drop(&mut self) {
-        // After a rename there is none.
-        let _ = std::fs::remove_file(&self.part);
+        // After a rename the name may be another's.
+        if !self.is_named {
+            let _ = std::fs::remove_file(&self.part);
+        }
     }
 }
 

@@ -29,7 +29,8 @@ A space that only members may read is encrypted: to recipients (the public keys 
 or with a passphrase; OCM_BUNDLE_PASSPHRASE_FILE names a file that holds one. --plain writes it \
 readable by whoever finds it.
 
---since parity leaves out what the writer of the last bundle that was imported here said it had; a record \
+--since parity leaves out what the writer of the last bundle that was imported here said it had (where several \
+peers' were, --peer says whose); a record \
 with an old time that came later is not missed. What was learned by comparing over a network does not \
 count for it. --since TIME goes by the times in the records: what came late with an old time is missing \
 in such a bundle.

@@ -242,7 +242,8 @@ settings! {
         /// When a new file is begun, in UTC: hourly, daily or never. They are called
         /// `ocm.<when>.log`; the only one, `ocm.log`.
         rotate: Rotate { env: "OCM_LOG_ROTATE", preset: Preset::Text("daily"), }
-        /// Log files that are kept; the oldest is removed when another is begun.
+        /// Log files that are kept beside the one that is written; older ones are removed when another
+        /// is begun, and with them whatever in the directory begins with ocm and ends with log.
         keep: u32 {
             env: "OCM_LOG_KEEP", preset: Preset::Text("14"), limit: Limit::Range(1, 1000), unit: "files",
         }

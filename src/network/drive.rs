@@ -206,8 +206,12 @@ impl Network {
                     }
                 }
             }
-            BehaviourEvent::Mdns4(mdns::Event::Discovered(found))
-            | BehaviourEvent::Mdns6(mdns::Event::Discovered(found)) => self.on_mdns(found),
+            BehaviourEvent::Mdns4(mdns::Event::Discovered(found)) => self.on_mdns(found),
+            BehaviourEvent::Mdns6(mdns::Event::Discovered(mut found)) => {
+                // The library checks the IPv4 addresses that are told over IPv4, and no others.
+                found.retain(|(_, address)| matches!(ip_of(address), Some(IpAddr::V6(_))));
+                self.on_mdns(found);
+            }
             BehaviourEvent::Mdns4(mdns::Event::Expired(gone))
             | BehaviourEvent::Mdns6(mdns::Event::Expired(gone)) => {
                 self.multicast.expired(gone.iter().map(|(peer, _)| peer));

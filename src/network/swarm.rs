@@ -315,8 +315,8 @@ impl Network {
     /// before. Connections stay until they end, and so does what [`Self::dial`] added.
     ///
     /// # Errors
-    /// [`NetworkError`] names the first that is no address, or says that there are too many; what is
-    /// configured is as it was, but for those of the new ones that are dialled already.
+    /// [`NetworkError`] names the first that is no address, or says that there are too many, also with
+    /// those that [`Self::dial`] added; nothing is changed then.
     pub fn set_bootstrap(&mut self, addresses: &[String]) -> Result<(), NetworkError> {
         let parse = |text: &String| -> Result<(String, PeerAddress), AddressError> {
             let address: PeerAddress = text.parse()?;
@@ -328,12 +328,13 @@ impl Network {
         let gone = |entry: &Entry| parsed.iter().all(|(text, _)| *text != entry.text);
         let gone: Vec<_> =
             old.into_iter().filter(|(_, entry)| gone(entry)).map(|(id, _)| *id).collect();
-        let now = self.now_ms();
-        for (text, address) in parsed {
-            let id = self.bootstrap.add(&text, now);
-            let id = id.ok_or(NetworkError::TooManyBootstrap(addresses.len()))?;
-            let new = Entry { text, address, configured: true, kept: false };
-            self.entries.entry(id).or_insert(new).configured = true;
+        let kept = self
+            .entries
+            .values()
+            .filter(|entry| entry.kept && parsed.iter().all(|(text, _)| *text != entry.text));
+        let distinct: BTreeSet<&String> = parsed.iter().map(|(text, _)| text).collect();
+        if kept.count() + distinct.len() > ocm_discovery::BOOTSTRAP_ENTRIES {
+            return Err(NetworkError::TooManyBootstrap(addresses.len()));
         }
         for id in gone {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
@@ -342,6 +343,13 @@ impl Network {
                 self.entries.remove(&id);
                 self.bootstrap.remove(id);
             }
+        }
+        let now = self.now_ms();
+        for (text, address) in parsed {
+            let id = self.bootstrap.add(&text, now);
+            let id = id.ok_or(NetworkError::TooManyBootstrap(addresses.len()))?;
+            let new = Entry { text, address, configured: true, kept: false };
+            self.entries.entry(id).or_insert(new).configured = true;
         }
         Ok(())
     }

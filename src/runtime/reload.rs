@@ -33,12 +33,14 @@ impl Reload<'_> {
                 tracing::warn!(key = %name, %value, "takes effect at the next start");
             }
         }
-        if config.logging.level != new.logging.level
-            && let Err(error) = self.logging.set_level(new.logging.level)
+        let level = config.logging.level;
+        adopt(config, &new);
+        if level != config.logging.level
+            && let Err(error) = self.logging.set_level(config.logging.level)
         {
             tracing::warn!(%error, "the level of the log stays");
+            config.logging.level = level;
         }
-        adopt(config, &new);
         match running.configure(config).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => tracing::error!(%error, "the seed peers stay as they were"),

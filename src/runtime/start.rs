@@ -247,6 +247,8 @@ impl Running {
 }
 
 async fn serve(mut config: Config, flags: NodeFlags, reload: Reload<'_>) -> anyhow::Result<()> {
+    // Heard from the first moment: a start that reads a large store takes its time.
+    let mut hangups = stop::hangups();
     let mut running = Running::start(&config, flags).await?;
     if config.network.enable_network_calls {
         let mut status = running.handle.watch();
@@ -258,7 +260,6 @@ async fn serve(mut config: Config, flags: NodeFlags, reload: Reload<'_>) -> anyh
     service::ready();
     let mut watchdog = Watchdog::new(running.handle.watch());
     let mut stopped = std::pin::pin!(stop::signalled());
-    let mut hangups = stop::hangups();
     loop {
         tokio::select! {
             () = &mut stopped => break,

@@ -1,12 +1,17 @@
 //! Signals.
 
+use std::io::IsTerminal as _;
+
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Each SIGHUP from now on.
 pub(super) struct Hangups(Option<Signal>);
 
-/// Hears SIGHUP, which does not end the process any more.
+/// Hears SIGHUP, which does not end the process any more; but one whose terminal it is goes with it.
 pub(super) fn hangups() -> Hangups {
+    if std::io::stderr().is_terminal() {
+        return Hangups(None);
+    }
     let heard = signal(SignalKind::hangup());
     if let Err(error) = &heard {
         tracing::warn!(%error, "SIGHUP cannot be heard: restart the node to configure it anew");

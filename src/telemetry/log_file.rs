@@ -10,7 +10,7 @@ use super::logging::LoggingError;
 use crate::config::Rotate;
 
 /// Opens the file that the log goes to from now on. The directory is made if it is absent, with mode
-/// 700; of files that are named as the log's, the newest `keep` stay.
+/// 700; of files whose names begin and end as the log's, the newest `keep` stay beside it.
 ///
 /// # Errors
 /// [`LoggingError::Files`] where the directory or the file cannot be made.
@@ -27,13 +27,15 @@ pub(super) fn open(
         Rotate::Daily => Rotation::DAILY,
         Rotate::Never => Rotation::NEVER,
     };
-    RollingFileAppender::builder()
+    let mut files = RollingFileAppender::builder()
         .rotation(rotation)
         .filename_prefix("ocm")
-        .filename_suffix("log")
-        .max_log_files(keep as usize)
-        .build(directory)
-        .map_err(|error| failed(error.to_string()))
+        .filename_suffix("log");
+    if rotate != Rotate::Never {
+        // The library makes room for another file as it opens one, be it that of this hour or day.
+        files = files.max_log_files(keep as usize + 1);
+    }
+    files.build(directory).map_err(|error| failed(error.to_string()))
 }
 
 #[cfg(test)]
@@ -62,12 +64,18 @@ mod tests {
         for name in ["ocm.2020-01-01.log", "ocm.2020-01-02.log", "ocm.2020-01-03.log", "notes"] {
             std::fs::write(logs.join(name), "").unwrap();
         }
-        let mut log = open(&logs, Rotate::Daily, 2).unwrap();
+        let mut log = open(&logs, Rotate::Daily, 1).unwrap();
         log.write_all(b"one line").unwrap();
-        let names = names(&logs);
-        let logs: Vec<_> = names.iter().filter(|name| name.ends_with(".log")).collect();
-        assert!(logs.len() == 2 && names.contains(&"notes".to_owned()), "{names:?}");
-        assert!(!logs[1].starts_with("ocm.2020"), "{names:?}");
+        let found = names(&logs);
+        let [old, today] =
+            &found.iter().filter(|name| name.ends_with(".log")).collect::<Vec<_>>()[..]
+        else {
+            panic!("{found:?}")
+        };
+        assert!(old.starts_with("ocm.2020") && !today.starts_with("ocm.2020"), "{found:?}");
+        assert!(found.contains(&"notes".to_owned()), "{found:?}");
+        drop(open(&logs, Rotate::Daily, 1).unwrap());
+        assert_eq!(std::fs::read(logs.join(today)).unwrap(), b"one line", "it goes on");
     }
 
     #[test]

@@ -605,9 +605,10 @@ impl Entry {
                 .addresses
                 .iter()
                 .min_by_key(|(text, a)| (a.source.life_ms(), a.heard, *text))
-                .map(|(t, _)| t.clone());
+                .map(|(t, a)| (t.clone(), a.source.life_ms()));
             match oldest {
-                Some(text) => self.addresses.remove(&text),
+                Some((_, life_ms)) if life_ms > source.life_ms() => return,
+                Some((text, _)) => self.addresses.remove(&text),
                 None => break,
             };
         }

@@ -57,6 +57,10 @@ impl Node {
             },
             Command::Bundle { space, since } => self.bundle(space, since, store)?,
             Command::Witness { head } => self.witness(&head),
+            Command::Reread { space, ids } => {
+                self.page(space, &ids, store)?;
+                Ok(Reply::Reread)
+            }
             Command::Sync { space } => self.compare_now(space).map(Reply::Sessions),
             Command::Import { space, records } => {
                 let bytes: usize = records.iter().map(Vec::len).sum();

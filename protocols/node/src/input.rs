@@ -147,6 +147,14 @@ pub enum Command {
         /// The head.
         head: Box<BundleHead>,
     },
+    /// Read records again that somebody found damaged: those that are leave the set, and are fetched
+    /// again where a peer has them.
+    Reread {
+        /// The space.
+        space: SpaceId,
+        /// The records.
+        ids: Vec<RecordId>,
+    },
     /// Compare with the connected peers now.
     Sync {
         /// Only this space.

@@ -124,6 +124,8 @@ pub enum Reply {
     Bundle(Box<BundlePlan>),
     /// How this node compares with the writer of a bundle.
     Witnessed(Witnessed),
+    /// The records were read again.
+    Reread,
     /// How many sessions were begun.
     Sessions(usize),
 }

@@ -91,10 +91,20 @@ pub(super) fn run(export: &Export, mut context: Context<'_, '_>) -> Result<Exit,
         }
     }
     let (authority, content) = writer.records();
+    if !damaged.is_empty() {
+        context.progress_done()?;
+        let ids: Vec<String> = damaged.iter().map(ToString::to_string).collect();
+        return Err(Failure::Wrong(format!(
+            "{} damaged here, which the bundle would state to be in it, so that nothing was written: {}; \
+             what is damaged was set aside: export again, and get it again from a peer or a bundle",
+            count(ids.len() as u64, "record is", "records are"),
+            ids.join(", ")
+        )));
+    }
     draft.write(&writer.end())?;
     let bytes = draft.finish()?;
     context.progress_done()?;
-    let shown = shown(export, plan, (authority, content), pages, bytes, lock.is_some(), &damaged);
+    let shown = shown(export, plan, (authority, content), pages, bytes, lock.is_some());
     let Context { global, io, .. } = context;
     crate::cli::print(&shown, &global, io)
 }
@@ -164,13 +174,12 @@ fn shown(
     pages: u64,
     bytes: u64,
     encrypted: bool,
-    damaged: &[RecordId],
 ) -> Shown {
     let file = export.file.display().to_string();
     let value = json!({
         "file": file, "bytes": bytes, "encrypted": encrypted, "space": plan["space"],
         "name": plan["name"], "time": plan["time"], "pages": pages,
-        "records": {"authority": authority, "content": content}, "damaged": damaged,
+        "records": {"authority": authority, "content": content},
     });
     let people = format!(
         "wrote {file}: {authority} authority and {} of the space {}, as of {}; {bytes} bytes{}",
@@ -179,17 +188,7 @@ fn shown(
         time(&plan["time"]),
         if encrypted { ", encrypted" } else { "" }
     );
-    let shown = Shown::value(&value, people);
-    match damaged.len() as u64 {
-        0 => shown,
-        n => {
-            let damaged =
-                count(n, "record is damaged here and was", "records are damaged here and were");
-            shown
-                .exit(Exit::Wrong)
-                .note(format!("{damaged} left out: `ocm doctor` names the cause"))
-        }
-    }
+    Shown::value(&value, people)
 }
 
 impl Context<'_, '_> {

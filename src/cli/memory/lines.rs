@@ -1,7 +1,7 @@
 //! `ocm memory export` and `ocm memory import`: records as JSON lines, signed as they are.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, Read};
+use std::io::Read;
 use std::path::PathBuf;
 
 use anyhow::anyhow;
@@ -23,7 +23,9 @@ use crate::client::{Client, ClientError, escaped};
 const PAGE_RECORDS: usize = 512;
 const PAGE_BYTES: usize = 512 * 1024;
 /// Bytes of the longest line: more than the largest record has in base64.
-const LINE_BYTES: u64 = 1024 * 1024;
+const LINE_BYTES: usize = 1024 * 1024;
+/// Bytes that are read at once.
+const CHUNK: usize = 64 * 1024;
 /// Lines that people are shown by number.
 const NAMED: u64 = 10;
 
@@ -146,6 +148,46 @@ fn memory_of(bytes: &[u8]) -> anyhow::Result<Option<String>> {
     Ok(record.memory().map(|memory| memory.to_string()))
 }
 
+/// Lines as they come, of which no more is kept than one may have.
+#[derive(Default)]
+struct Lines {
+    /// What was read, and how much of it was given.
+    read: Vec<u8>,
+    given: usize,
+    ended: bool,
+    /// Whether the line at hand is longer than one may be.
+    too_long: bool,
+}
+
+impl Lines {
+    /// The next line, `None` in place of one that is too long; `None` at the end.
+    fn next(&mut self, input: &mut dyn Read) -> std::io::Result<Option<Option<Vec<u8>>>> {
+        loop {
+            let rest = &self.read[self.given..];
+            let end = rest.iter().position(|byte| *byte == b'\n');
+            if end.is_some() || (self.ended && (!rest.is_empty() || self.too_long)) {
+                let line = rest[..end.unwrap_or(rest.len())].to_vec();
+                self.given += end.map_or(rest.len(), |end| end + 1);
+                let fits = !std::mem::take(&mut self.too_long) && line.len() <= LINE_BYTES;
+                return Ok(Some(fits.then_some(line)));
+            }
+            if self.ended {
+                return Ok(None);
+            }
+            self.read.drain(..std::mem::take(&mut self.given));
+            if self.read.len() > LINE_BYTES {
+                self.read.clear();
+                self.too_long = true;
+            }
+            let filled = self.read.len();
+            self.read.resize(filled + CHUNK, 0);
+            let count = input.read(&mut self.read[filled..])?;
+            self.read.truncate(filled + count);
+            self.ended = count == 0;
+        }
+    }
+}
+
 /// Records of one space that are sent together, each with the number of its line.
 #[derive(Default)]
 struct Page {
@@ -171,20 +213,22 @@ pub(in crate::cli) fn import(
     let client = context.client()?;
     let name = what.file.display().to_string();
     let unread = |why: std::io::Error| Failure::Usage(format!("cannot read {name}: {why}"));
-    let mut lines: Box<dyn BufRead> = if name == "-" {
-        let mut all = Vec::new();
-        context.io.input.read_to_end(&mut all).map_err(unread)?;
-        Box::new(Cursor::new(all))
-    } else {
-        Box::new(BufReader::new(File::open(&what.file).map_err(unread)?))
+    let mut file = match name.as_str() {
+        "-" => None,
+        _ => Some(File::open(&what.file).map_err(unread)?),
     };
-    let (mut page, mut tally) = (Page::default(), Tally::default());
+    let (mut page, mut tally, mut lines) = (Page::default(), Tally::default(), Lines::default());
     for number in 1.. {
-        let mut text = Vec::new();
-        let read = (&mut lines).take(LINE_BYTES).read_until(b'\n', &mut text).map_err(unread)?;
-        if read == 0 {
-            break;
-        }
+        let next = match &mut file {
+            Some(file) => lines.next(file),
+            None => lines.next(context.io.input),
+        };
+        let Some(text) = next.map_err(unread)? else { break };
+        let Some(text) = text else {
+            let why = format!("it has more than {LINE_BYTES} bytes");
+            tally.turned_away(number, "no record", &why, context)?;
+            continue;
+        };
         if text.trim_ascii().is_empty() {
             continue;
         }
@@ -280,5 +324,27 @@ impl Tally {
             context.note("and others: --json names them all")?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_come_one_by_one_and_a_long_one_counts_as_one() {
+        let long = "x".repeat(3 * LINE_BYTES);
+        let text = format!("one\n\n{long}\ntwo\n{}\nthree", "y".repeat(LINE_BYTES));
+        let (mut lines, mut input) = (Lines::default(), text.as_bytes());
+        let mut next = || lines.next(&mut input).unwrap();
+        let line = |text: &str| Some(Some(text.as_bytes().to_vec()));
+        assert_eq!((next(), next()), (line("one"), line("")));
+        assert_eq!(next(), Some(None));
+        assert_eq!(next(), line("two"));
+        assert_eq!(next().unwrap().unwrap().len(), LINE_BYTES, "as long as one may be");
+        assert_eq!((next(), next()), (line("three"), None));
+        let (mut lines, mut input) = (Lines::default(), long.as_bytes());
+        assert_eq!(lines.next(&mut input).unwrap(), Some(None), "it ends without a newline");
+        assert_eq!(lines.next(&mut input).unwrap(), None);
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::UdpSocket;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -104,6 +105,12 @@ fn nothing_is_left_of_what_was_dropped_or_whose_process_is_gone() {
     let site = Site::new().unwrap();
     let host = site.host("a").unwrap();
     let mut process = host.command("sleep").arg("1000").spawn().unwrap();
+    // What is still on its way there is not found.
+    let place = |path: &Path| std::fs::metadata(path).map(|at| at.ino()).ok();
+    let there = place(&Path::new("/run/netns").join(host.name()));
+    while place(Path::new(&format!("/proc/{}/ns/net", process.id()))) != there {
+        std::thread::yield_now();
+    }
     host.write_etc("hosts", "10.1.0.1 a\n").unwrap();
     let places = [Path::new("/run/netns"), Path::new("/etc/netns")].map(|p| p.join(host.name()));
     assert!(places.iter().all(|place| place.exists()));

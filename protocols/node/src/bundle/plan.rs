@@ -13,6 +13,9 @@ use crate::parity::of_space;
 use crate::snapshot::ParityState;
 use crate::storage::{ReadError, Reader};
 
+/// Who described a content set, when by its own clock, and how.
+type Described = (PeerId, u64, Vec<u8>);
+
 impl Node {
     /// Makes the head of a bundle of what is stored at this moment.
     pub(crate) fn bundle(
@@ -40,8 +43,9 @@ impl Node {
                 (Since::Time(ms), vec![Span { from, ..all }])
             }
             BundleSince::Parity(whom) => {
-                let Some((peer, time, description)) = self.description(id, whom, store)? else {
-                    return Ok(Err(not_described(whom)));
+                let (peer, time, description) = match self.description(id, whom, store)? {
+                    Ok(described) => described,
+                    Err(error) => return Ok(Err(error)),
                 };
                 let spans = match beyond(&content, &description) {
                     Ok(spans) => spans,
@@ -80,28 +84,41 @@ impl Node {
         }))))
     }
 
-    /// The last description of a content set that came in a bundle.
+    /// The last description of a content set that came in a bundle of whom is meant. Where several
+    /// are, their clocks do not tell whom the next bundle is for.
     fn description(
         &self,
         space: SpaceId,
         whom: Whom,
         store: &dyn Reader,
-    ) -> Result<Option<(PeerId, u64, Vec<u8>)>, ReadError> {
-        let Some(held) = self.spaces.get(&space) else { return Ok(None) };
+    ) -> Result<Result<Described, CommandError>, ReadError> {
+        let nobody = || Ok(Err(not_described(whom)));
+        let Some(held) = self.spaces.get(&space) else { return nobody() };
         let is_meant = |peer: &PeerId, state: &ParityState| match whom {
             Whom::Anyone => true,
             Whom::Peer(meant) => meant == *peer,
             Whom::Did(did) => state.did == did,
         };
-        let described = self
+        let mut described: Vec<(u64, PeerId)> = self
             .compared
             .range(of_space(space))
             .filter(|((_, peer), kept)| is_meant(peer, &kept.state))
-            .filter_map(|((_, peer), kept)| Some((kept.state.described_ms?, *peer)));
-        let Some((time, peer)) = described.max() else { return Ok(None) };
+            .filter_map(|((_, peer), kept)| Some((kept.state.described_ms?, *peer)))
+            .collect();
+        let Some((time, peer)) = described.pop() else { return nobody() };
+        if !described.is_empty() {
+            described.push((time, peer));
+            let peers: Vec<String> = described.iter().map(|(_, peer)| peer.to_string()).collect();
+            return Ok(Err(CommandError::Invalid(format!(
+                "bundles of {} peers were imported here, and what is missing differs: say with the peer \
+                 whom the bundle is for, one of {}",
+                peers.len(),
+                peers.join(", ")
+            ))));
+        }
         match store.get(&layout::description(held.number, &peer)) {
-            Ok(description) => Ok(description.map(|description| (peer, time, description))),
-            Err(ReadError::Corrupt(_)) => Ok(None),
+            Ok(Some(description)) => Ok(Ok((peer, time, description))),
+            Ok(None) | Err(ReadError::Corrupt(_)) => nobody(),
             Err(error) => Err(error),
         }
     }

@@ -374,3 +374,42 @@ fn what_is_damaged_is_left_out_and_named() {
     let none = Span { from: ids[7], to: ids[7] };
     assert_eq!(read_range(&a.disk, number, Set::Content, none).unwrap(), Default::default());
 }
+
+#[test]
+fn whom_a_bundle_is_for_is_to_be_said_where_bundles_of_several_came() {
+    let (mut a, mut b, space) = apart(Access::Open);
+    let mut c = Rig::new(3);
+    a.grant(space, c.did);
+    c.command(Command::Join { space });
+    let all = a.bundle(space, BundleSince::All);
+    for rig in [&mut b, &mut c] {
+        rig.import(&all);
+        a.import(&rig.bundle(space, BundleSince::All));
+    }
+    let told = a.ask(Command::Bundle { space, since: BundleSince::Parity(Whom::Anyone) });
+    let told = told.unwrap_err().to_string();
+    for peer in [b.peer, c.peer] {
+        assert!(told.contains(&peer.to_string()), "{told}");
+        a.plan(space, BundleSince::Parity(Whom::Peer(peer)));
+    }
+}
+
+#[test]
+fn a_damaged_record_that_a_bundle_met_comes_again_by_a_bundle() {
+    let (mut a, mut b, space) = apart(Access::Open);
+    let ids = a.begin(space, 5);
+    let whole = a.bundle(space, BundleSince::All);
+    b.import(&whole);
+    let at = ocm_node::layout::record(b.disk.spaces()[&space], Set::Content, &ids[2]);
+    *b.disk.durable.get_mut(&at).unwrap().last_mut().unwrap() ^= 1;
+    let mut b = Rig::open(2, std::mem::take(&mut b.disk));
+    let number = b.disk.spaces()[&space];
+    let span = b.plan(space, BundleSince::All).content[0];
+    let damaged = read_range(&b.disk, number, Set::Content, span).unwrap().damaged;
+    assert_eq!(damaged, [ids[2]]);
+    assert_eq!(b.ask(Command::Reread { space, ids: ids.clone() }), Ok(Reply::Reread));
+    assert_eq!(b.count(space), 4, "it is not counted as stored any more");
+    let (compared, _) = b.import(&whole);
+    assert_eq!((compared.comparison, b.count(space)), (Comparison::Equal, 5));
+    assert_eq!(b.export(space), a.export(space));
+}
