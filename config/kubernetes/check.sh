@@ -12,7 +12,7 @@ set -eu
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/../.." && pwd)
 . "$root/config/tools.sh"
 
-from_pypi kubernetes-validate kubernetes-validate
+from_pypi kubernetes-validate kubernetes-validate==1.37.0
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 

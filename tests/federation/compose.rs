@@ -120,10 +120,11 @@ fn the_nodes_of_the_compose_file_find_each_other_and_reach_parity() {
             let client = client.with_token(token.trim());
             let api = text(&service.said["ports"][0]).rsplit_once(':').unwrap().1;
             assert_eq!(client.api(), format!("http://{}:{api}", service.address));
-            let status = client.get("/status");
-            assert_eq!(status["handle"], service.name);
-            let federation = format!("/ip4/{}/tcp/8080", service.address);
-            assert!(status["listen"].as_array().unwrap().contains(&json!(federation)), "{status}");
+            assert_eq!(client.get("/status")["handle"], service.name);
+            let federation = json!(format!("/ip4/{}/tcp/8080", service.address));
+            until("it does not listen where it should", || {
+                client.get("/status")["listen"].as_array().unwrap().contains(&federation)
+            });
             (process, client)
         })
         .collect();

@@ -16,6 +16,8 @@ use crate::compose::address;
 use crate::process::{Client, Process};
 
 const OVERLAYS: [&str; 2] = ["development", "production"];
+/// Where a pod's own probes reach its API.
+const OWN_API: &str = "127.0.0.1:7845";
 const TOKEN: &str = "a-token-of-20-chars.";
 
 /// Name, number and protocol of each port that the container has.
@@ -137,8 +139,9 @@ fn each_overlay_keeps_to_what_a_cluster_asks_for() {
             let command = probe["exec"]["command"].as_array().unwrap();
             let command: Vec<&str> = command.iter().map(text).collect();
             let (timeout, rest) = command.split_last().unwrap();
-            let mut wanted = vec!["/usr/local/bin/ocm", "health", "--ready", "--timeout"];
-            wanted.retain(|word| ready || *word != "--ready");
+            let mut wanted = vec!["/usr/local/bin/ocm", "--api", OWN_API, "health"];
+            wanted.extend(ready.then_some("--ready"));
+            wanted.push("--timeout");
             assert_eq!(rest, wanted);
             let within = probe["timeoutSeconds"].as_u64().unwrap();
             assert!(timeout.parse::<u64>().unwrap() < within);
@@ -157,7 +160,8 @@ fn each_overlay_keeps_to_what_a_cluster_asks_for() {
     }
 }
 
-/// Runs a probe as a cluster would: with its own command, until its time is over.
+/// Runs a probe as a cluster would: with its own command, until its time is over. What is a pod's
+/// loopback has an address of its own here.
 fn probe(
     container: &Value,
     name: &str,
@@ -165,8 +169,9 @@ fn probe(
 ) -> Option<ExitStatus> {
     let probe = &container[name];
     let command = probe["exec"]["command"].as_array().unwrap();
+    let here = |word| if word == OWN_API { environment["OCM_API_LISTEN"].as_str() } else { word };
     let mut child = Command::new(env!("CARGO_BIN_EXE_ocm"))
-        .args(command[1..].iter().map(text))
+        .args(command[1..].iter().map(text).map(here))
         .env_clear()
         .envs(environment)
         .stdin(Stdio::null())
