@@ -37,6 +37,7 @@ pub mod writer;
 mod tests;
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -150,6 +151,17 @@ pub enum OpenError {
     /// Another process has the directory.
     #[error(transparent)]
     Lock(#[from] LockError),
+    /// Root would leave files there that the owner cannot read.
+    #[error(
+        "the store in {} belongs to user {owner}, and what root writes there that user could not read: \
+         do this as that user (`sudo -u '#{owner}' …`)", .directory.display()
+    )]
+    Owner {
+        /// The directory.
+        directory: PathBuf,
+        /// The number of its user.
+        owner: u32,
+    },
     /// The engine does not open.
     #[error(transparent)]
     Engine(#[from] SledOpenError),
@@ -202,6 +214,10 @@ impl Store {
     ) -> Result<Opened, OpenError> {
         let fail = |source| OpenError::Io { directory: directory.to_owned(), source };
         disk::create_directory(directory).map_err(fail)?;
+        let owner = std::fs::metadata(directory).map_err(fail)?.uid();
+        if owner != 0 && rustix::process::geteuid().is_root() {
+            return Err(OpenError::Owner { directory: directory.to_owned(), owner });
+        }
         let lock = DirectoryLock::acquire(directory)?;
         let place = FrontierFile(directory.join(FRONTIER_FILE));
         let engine = directory.join(ENGINE_DIRECTORY);

@@ -353,3 +353,19 @@ fn the_frontier_is_saved_soon_after_the_last_commit() {
         std::thread::sleep(std::time::Duration::from_millis(20));
     }
 }
+
+#[test]
+fn root_opens_no_other_users_store() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root could");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    open_sled(&store).unwrap().store.close().unwrap();
+    std::os::unix::fs::chown(&store, Some(65_534), None).unwrap();
+    let told = open_sled(&store).err().unwrap().to_string();
+    assert!(told.contains("user 65534") && told.contains("sudo -u"), "{told}");
+    std::os::unix::fs::chown(&store, Some(0), None).unwrap();
+    assert!(open_sled(&store).is_ok());
+}
