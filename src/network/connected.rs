@@ -10,7 +10,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use ocm_discovery::{PeerId, Source};
 
-use super::address::{Transport, ip_of, parts};
+use super::address::{Transport, ip_of};
 use super::event::{Direction, PeerInfo};
 
 /// Characters of what a peer calls itself that are kept.
@@ -23,6 +23,7 @@ struct Connection {
     direction: Direction,
     /// The address of this machine that it goes out from.
     local: Option<IpAddr>,
+    relayed: bool,
 }
 
 #[derive(Debug)]
@@ -50,7 +51,12 @@ impl Connected {
         now_ms: u64,
     ) -> bool {
         let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
-        let address = without_peer(endpoint.get_remote_address());
+        let relayed = endpoint.is_relayed();
+        let address = match endpoint {
+            // The remote one is but the peer's name.
+            ConnectedPoint::Listener { local_addr, .. } if relayed => local_addr.clone(),
+            _ => without_peer(endpoint.get_remote_address()),
+        };
         let local = local_ip(endpoint);
         let entry = self.peers.entry(peer).or_insert_with(|| Peer {
             connections: Vec::new(),
@@ -59,7 +65,7 @@ impl Connected {
             rtt: None,
             agent: None,
         });
-        entry.connections.push(Connection { id, address, direction, local });
+        entry.connections.push(Connection { id, address, direction, local, relayed });
         entry.connections.len() == 1
     }
 
@@ -103,6 +109,18 @@ impl Connected {
         (connection.direction == Direction::Inbound).then(|| ip_of(&connection.address)).flatten()
     }
 
+    /// Where a relay is that this node dialled.
+    pub(super) fn dialled_address(&self, peer: &PeerId) -> Option<&Multiaddr> {
+        let connections = &self.peers.get(peer)?.connections;
+        let dialled = |c: &&Connection| !c.relayed && c.direction == Direction::Outbound;
+        connections.iter().find(dialled).map(|c| &c.address)
+    }
+
+    /// Whether a peer is connected without a relay between.
+    pub(super) fn is_direct(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.connections.iter().any(|c| !c.relayed))
+    }
+
     /// The connections that go out from this address of this machine.
     pub(super) fn going_out_from(&self, ip: IpAddr) -> Vec<ConnectionId> {
         let all = self.peers.values().flat_map(|peer| &peer.connections);
@@ -130,10 +148,14 @@ impl Connected {
         self.peers
             .iter()
             .map(|(peer, p)| {
-                let first = p.connections.first();
+                // False comes first.
+                let mut connections: Vec<&Connection> = p.connections.iter().collect();
+                connections.sort_by_key(|c| c.relayed);
+                let first = connections.first();
                 PeerInfo {
                     peer: *peer,
-                    addresses: p.connections.iter().map(|c| c.address.to_string()).collect(),
+                    addresses: connections.iter().map(|c| c.address.to_string()).collect(),
+                    relayed: first.is_some_and(|c| c.relayed),
                     transport: first.and_then(|c| transport(&c.address)),
                     direction: first.map_or(Direction::Inbound, |c| c.direction),
                     since: p.since,
@@ -168,13 +190,22 @@ fn way_out(to: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// The transport at the head of the address of a connection, which may lack the PeerId of a relay.
 fn transport(address: &Multiaddr) -> Option<Transport> {
-    parts(address).map(|(_, _, transport)| transport)
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(_) => Some(Transport::Tcp),
+        Protocol::QuicV1 => Some(Transport::Quic),
+        _ => None,
+    })
 }
 
 /// The address without a PeerId at its end.
 pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
-    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+    let mut address = address.clone();
+    if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+        address.pop();
+    }
+    address
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //!   TCP, QUIC ──▶  identify ─ ping                        who is it, how far
 //!                  gossip ─ federation                    the bytes of the protocol
 //!                  mDNS ─ beacon                          who is near ──▶ peer table ──▶ dials
+//!   circuits ◀─▶  relay ─ relay client                    through whom it is reached
 //! ```
 
 mod address;
@@ -29,6 +30,7 @@ mod listen;
 mod multicast;
 mod range;
 mod recent;
+mod relaying;
 mod sources;
 mod swarm;
 #[cfg(test)]
@@ -38,7 +40,7 @@ mod transport;
 pub use address::{AddressError, PeerAddress, Transport};
 pub use behaviour::REQUEST_TIMEOUT;
 pub use codec::{FEDERATION_PROTOCOL, FRAME_BYTES, FrameCodec};
-pub use config::{BeaconConfig, NetworkConfig, NetworkLimits};
+pub use config::{BeaconConfig, NetworkConfig, NetworkLimits, RelayLimits};
 pub use event::{
     ChannelId, Direction, Discovery, ForgetError, GossipError, Health, NetworkError, NetworkEvent,
     PeerInfo, Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,

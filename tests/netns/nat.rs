@@ -1,0 +1,98 @@
+//! Hosts behind routers that translate addresses, and a relay outside.
+
+use std::time::{Duration, Instant};
+
+use ocm::devnet::netns::{Lan, Nat, Site};
+use serde_json::{Value, json};
+
+use crate::node::{Node, SharedHost, exchange, host, site};
+
+/// Nobody is found by chance.
+const ALONE: [(&str, &str); 2] = [("OCM_NETWORK_BEACON", "false"), ("OCM_NETWORK_MDNS", "false")];
+
+const RELAY: &str = "203.0.113.1";
+
+/// A host, and the router that it is behind, which is in the outer network as `203.0.113.<number>`.
+fn home(site: &Site, wan: &Lan, number: u8, nat: Nat) -> (SharedHost, SharedHost) {
+    let lan = site.lan().unwrap();
+    let router = host(site, "router", wan, &[&format!("203.0.113.{number}/24")]);
+    {
+        let mut router = router.lock().unwrap();
+        router.plug("eth1", &lan, &[&format!("10.{number}.0.1/24")]).unwrap();
+        router.nat("eth0", nat).unwrap();
+    }
+    let inside = host(site, "home", &lan, &[&format!("10.{number}.0.2/24")]);
+    inside.lock().unwrap().route("default", [10, number, 0, 1].into()).unwrap();
+    (inside, router)
+}
+
+/// The address through the relay that a node announces, once it does.
+fn circuit(node: &Node) -> String {
+    node.until("has a place at the relay", |node| {
+        let (_, status) = node.ask("GET", "/status", None)?;
+        let listen = status["listen"].as_array()?.clone();
+        let mut listen = listen.iter().filter_map(Value::as_str);
+        listen.find(|address| address.contains("/p2p-circuit")).map(str::to_owned)
+    })
+}
+
+/// How a node is connected with another one.
+fn peer(node: &Node, other: &Node) -> Option<Value> {
+    let (_, answer) = node.ask("GET", "/peers", None)?;
+    answer["items"].as_array()?.iter().find(|item| item["peer_id"] == other.peer.as_str()).cloned()
+}
+
+fn until_connected(node: &Node, other: &Node, path: &str) {
+    let what = format!("is connected with {} and {path}", other.peer);
+    node.until(&what, |node| peer(node, other).filter(|peer| peer["path"] == path));
+}
+
+/// A relay outside, and two nodes behind routers.
+struct World {
+    relay: Node,
+    a: Node,
+    b: Node,
+    _routers: [SharedHost; 2],
+}
+
+/// The two find each other by the address that one of them announces.
+fn meet(site: &Site, nat: Nat) -> World {
+    let wan = site.lan().unwrap();
+    let outside = host(site, "relay", &wan, &[&format!("{RELAY}/24")]);
+    let relay = Node::start(&outside, &[&ALONE[..], &[("OCM_NETWORK_RELAY", "true")]].concat());
+    let place = format!("{RELAY}:8080");
+    let settings = [&ALONE[..], &[("OCM_NETWORK_RELAYS", place.as_str())]].concat();
+    let (a_host, a_router) = home(site, &wan, 11, nat);
+    let (b_host, b_router) = home(site, &wan, 12, nat);
+    let (a, b) = (Node::start(&a_host, &settings), Node::start(&b_host, &settings));
+    let address = circuit(&a);
+    let through = format!("/ip4/{RELAY}/tcp/8080/p2p/{}/p2p-circuit", relay.peer);
+    assert_eq!(address, format!("{through}/p2p/{}", a.peer));
+    b.post("/v1/peers/connect", &json!({ "address": address }));
+    World { relay, a, b, _routers: [a_router, b_router] }
+}
+
+#[test]
+fn hosts_behind_symmetric_nats_meet_through_a_relay_and_again_when_it_comes_back() {
+    let Some(site) = site("a relay between two NATs") else { return };
+    let World { mut relay, a, b, _routers } = meet(&site, Nat::Symmetric);
+    until_connected(&a, &b, "relayed");
+    until_connected(&b, &a, "relayed");
+    for node in [&a, &b] {
+        assert_eq!(peer(node, &relay).unwrap()["path"], "direct");
+        assert_eq!(node.doctor()["relays"].0, "ok");
+    }
+    exchange(&[&a, &b]);
+    // The relay vanishes; nobody is left.
+    relay.kill();
+    a.until_peers(&[]);
+    b.until_peers(&[]);
+    a.until("says that it has no place", |a| (a.doctor()["relays"].0 == "fault").then_some(()));
+    relay.spawn();
+    let back = Instant::now();
+    until_connected(&a, &b, "relayed");
+    until_connected(&b, &a, "relayed");
+    let took = back.elapsed();
+    assert!(took < Duration::from_secs(60), "it took {took:?}");
+    exchange(&[&a, &b]);
+}
