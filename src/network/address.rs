@@ -319,6 +319,22 @@ pub(crate) const fn is_dialable(ip: IpAddr) -> bool {
     !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
+/// Whether an address is one of the public internet, by the ranges that are set aside.
+pub(crate) const fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && b & 0xc0 == 64;
+            let special = ip.is_loopback() || ip.is_link_local() || ip.is_multicast();
+            !(special || ip.is_private() || shared || a == 0 || a >= 240)
+        }
+        IpAddr::V6(ip) => {
+            let special = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
+            !(special || ip.is_unique_local() || ip.is_unicast_link_local())
+        }
+    }
+}
+
 /// The IP address of the host that a multiaddr leads to; none through a relay, whose own the one at
 /// the head is.
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {

@@ -13,7 +13,7 @@ use libp2p::{
 
 use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
 use super::config::{NetworkConfig, NetworkLimits};
-use super::{beacon, crowd, gossip, relaying, to_libp2p};
+use super::{beacon, crowd, gossip, punching, relaying, to_libp2p};
 
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -47,6 +47,7 @@ pub(crate) struct Behaviour {
     pub(crate) beacon: Toggle<beacon::Behaviour>,
     pub(crate) relay: Toggle<relay::Behaviour>,
     relay_client: relay::client::Behaviour,
+    punching: punching::Behaviour,
 }
 
 impl Behaviour {
@@ -95,6 +96,7 @@ impl Behaviour {
             beacon: beacon.into(),
             relay: config.relay.as_ref().map(relay).into(),
             relay_client,
+            punching: punching::Behaviour::new(own),
         };
         Ok(behaviour)
     }

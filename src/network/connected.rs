@@ -24,6 +24,7 @@ struct Connection {
     /// The address of this machine that it goes out from.
     local: Option<IpAddr>,
     relayed: bool,
+    since_ms: u64,
 }
 
 #[derive(Debug)]
@@ -65,7 +66,14 @@ impl Connected {
             rtt: None,
             agent: None,
         });
-        entry.connections.push(Connection { id, address, direction, local, relayed });
+        entry.connections.push(Connection {
+            id,
+            address,
+            direction,
+            local,
+            relayed,
+            since_ms: now_ms,
+        });
         entry.connections.len() == 1
     }
 
@@ -119,6 +127,19 @@ impl Connected {
     /// Whether a peer is connected without a relay between.
     pub(super) fn is_direct(&self, peer: &PeerId) -> bool {
         self.peers.get(peer).is_some_and(|peer| peer.connections.iter().any(|c| !c.relayed))
+    }
+
+    /// The connections through relays with peers that are connected directly, too, and for how many
+    /// milliseconds they have been.
+    pub(super) fn superseded(&self, now_ms: u64) -> Vec<(PeerId, ConnectionId, u64)> {
+        let mut superseded = Vec::new();
+        for (peer, p) in &self.peers {
+            let direct = p.connections.iter().filter(|c| !c.relayed).map(|c| c.since_ms).min();
+            let Some(since) = direct else { continue };
+            let circuits = p.connections.iter().filter(|c| c.relayed);
+            superseded.extend(circuits.map(|c| (*peer, c.id, now_ms.saturating_sub(since))));
+        }
+        superseded
     }
 
     /// The connections that go out from this address of this machine.

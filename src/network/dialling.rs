@@ -138,13 +138,22 @@ impl Network {
             return;
         }
         let address = dial.rest.remove(0);
+        // A relay tells this node at which address it sees it. That of the port which is listened on
+        // is where others can knock, if anywhere.
+        let relay = match &dial.purpose {
+            Purpose::Entry { id, .. } => self.entries.get(id).is_some_and(|entry| entry.relay),
+            Purpose::Table(_) => false,
+        };
         let opts = match dial.peer.as_ref().and_then(to_libp2p) {
-            Some(name) => DialOpts::peer_id(name)
-                .addresses(vec![address])
-                .condition(PeerCondition::Always)
-                .allocate_new_port()
-                .build(),
-            None => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
+            Some(name) => {
+                let opts = DialOpts::peer_id(name).addresses(vec![address]);
+                let opts = opts.condition(PeerCondition::Always);
+                if relay { opts } else { opts.allocate_new_port() }.build()
+            }
+            None => {
+                let opts = DialOpts::unknown_peer_id().address(address);
+                if relay { opts } else { opts.allocate_new_port() }.build()
+            }
         };
         self.begin(opts, dial);
     }

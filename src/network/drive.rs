@@ -87,6 +87,7 @@ impl Network {
         self.end_mdns_pause();
         self.dial_due();
         self.reserve_due();
+        self.leave_circuits();
     }
 
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -103,6 +104,9 @@ impl Network {
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, .. } => {
+                if endpoint.is_relayed() {
+                    tracing::debug!(peer = %peer_id, "a circuit is left");
+                }
                 if let Some(peer) = from_libp2p(&peer_id) {
                     self.on_closed(peer, connection_id, &endpoint);
                 }
@@ -241,6 +245,14 @@ impl Network {
             BehaviourEvent::Relay(event) => {
                 self.metrics.record(&event);
                 tracing::debug!(?event, "relaying");
+            }
+            BehaviourEvent::Punching(event) => {
+                self.metrics.record(&event);
+                let peer = event.remote_peer_id;
+                match event.result {
+                    Ok(_) => tracing::debug!(%peer, "a hole was punched"),
+                    Err(error) => tracing::debug!(%peer, %error, "no hole was punched"),
+                }
             }
             BehaviourEvent::RelayClient(event) => self.on_relay_client(&event),
             BehaviourEvent::Beacon(heard) => self.on_beacon(&heard.beacon, heard.from),

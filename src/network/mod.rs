@@ -13,6 +13,7 @@
 //!                  gossip ─ federation                    the bytes of the protocol
 //!                  mDNS ─ beacon                          who is near ──▶ peer table ──▶ dials
 //!   circuits ◀─▶  relay ─ relay client                    through whom it is reached
+//!                  punching                               ──▶ a direct connection in their place
 //! ```
 
 mod address;
@@ -28,6 +29,7 @@ mod event;
 mod gossip;
 mod listen;
 mod multicast;
+mod punching;
 mod range;
 mod recent;
 mod relaying;

@@ -5,17 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
 use libp2p::core::transport::ListenerId;
 use libp2p::{Multiaddr, relay};
 use ocm_discovery::{BOOTSTRAP_BACKOFF, Led, PeerId};
 
 use super::address::{PeerAddress, ip_of, is_dialable, is_relayed, multiaddr, through};
+use super::behaviour::REQUEST_TIMEOUT;
 use super::config::RelayLimits;
 use super::dialling::Entry;
 use super::event::{Health, NetworkError, NetworkEvent};
 use super::swarm::Network;
 use super::{draw, from_libp2p, to_libp2p};
+
+/// How long a direct connection stands before one through a relay is left for it: both sides have
+/// seen it by then.
+const SETTLED: Duration = Duration::from_secs(2);
 
 /// What the library is told of the limits.
 pub(super) fn limited(limits: &RelayLimits) -> relay::Config {
@@ -142,6 +148,19 @@ impl Network {
             self.reservations.iter_mut().find(|(_, place)| place.listener == Some(listener))?;
         place.failed(cause.to_owned(), now);
         Some(*peer)
+    }
+
+    /// Ends the connections through relays that a direct one has taken the place of: once nothing is
+    /// under way on them, and in any case when that would have been answered.
+    pub(super) fn leave_circuits(&mut self) {
+        for (peer, circuit, direct_ms) in self.connected.superseded(self.now_ms()) {
+            let busy = self.asking.values().any(|(_, asked)| *asked == peer)
+                || self.asked.values().any(|asked| asked.peer == peer);
+            let wait = if busy { REQUEST_TIMEOUT } else { SETTLED };
+            if u128::from(direct_ms) >= wait.as_millis() {
+                self.swarm.close_connection(circuit);
+            }
+        }
     }
 
     /// A relay tells those who reserve where it is.

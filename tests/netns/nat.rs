@@ -83,6 +83,11 @@ fn hosts_behind_symmetric_nats_meet_through_a_relay_and_again_when_it_comes_back
         assert_eq!(node.doctor()["relays"].0, "ok");
     }
     exchange(&[&a, &b]);
+    // Holes cannot be punched, and what stands is left standing.
+    a.until("gives up", |a| a.has_logged("no hole was punched").then_some(()));
+    until_connected(&a, &b, "relayed");
+    until_connected(&b, &a, "relayed");
+    exchange(&[&b, &a]);
     // The relay vanishes; nobody is left.
     relay.kill();
     a.until_peers(&[]);
@@ -95,4 +100,28 @@ fn hosts_behind_symmetric_nats_meet_through_a_relay_and_again_when_it_comes_back
     let took = back.elapsed();
     assert!(took < Duration::from_secs(60), "it took {took:?}");
     exchange(&[&a, &b]);
+}
+
+#[test]
+fn hosts_behind_cone_nats_are_connected_directly_within_half_a_minute() {
+    let Some(site) = site("hole punching between two NATs") else { return };
+    let began = Instant::now();
+    let World { mut relay, a, b, _routers } = meet(&site, Nat::Cone);
+    until_connected(&a, &b, "direct");
+    until_connected(&b, &a, "direct");
+    let took = began.elapsed();
+    assert!(took < Duration::from_secs(30), "it took {took:?}");
+    let told = |node: &Node, other: &Node| peer(node, other).unwrap()["address"].clone();
+    let seen = [told(&a, &b), told(&b, &a)].map(|address| address.as_str().unwrap().to_owned());
+    assert!(seen[0].starts_with("/ip4/203.0.113.12/"), "{seen:?}");
+    assert!(seen[1].starts_with("/ip4/203.0.113.11/"), "{seen:?}");
+    exchange(&[&a, &b]);
+    // They need the relay no more, once both have left the circuit.
+    for node in [&a, &b] {
+        node.until("leaves the circuit", |node| node.has_logged("a circuit is left").then_some(()));
+    }
+    relay.kill();
+    a.until_peers(&[&b]);
+    b.until_peers(&[&a]);
+    exchange(&[&b, &a]);
 }
