@@ -34,7 +34,20 @@ struct Peer {
     since_ms: u64,
     rtt: Option<Duration>,
     agent: Option<String>,
+    /// Times that another circuit was made in the hope of a direct connection.
+    punches: u32,
+    /// When that was last.
+    punched_ms: u64,
 }
+
+/// Before the first circuit that is made so as to punch a hole, in milliseconds; it doubles each time.
+const PUNCH_FIRST_MS: u64 = 10_000;
+
+/// The longest it becomes: 10 minutes.
+const PUNCH_LONGEST_MS: u64 = 600_000;
+
+/// What the attempts on one circuit take, in milliseconds: three, of ten seconds each, and a little.
+const PUNCH_TAKES_MS: u64 = 40_000;
 
 /// Who is connected; bounded by the limit of connections.
 #[derive(Debug, Default)]
@@ -65,6 +78,8 @@ impl Connected {
             since_ms: now_ms,
             rtt: None,
             agent: None,
+            punches: 0,
+            punched_ms: 0,
         });
         entry.connections.push(Connection {
             id,
@@ -129,17 +144,45 @@ impl Connected {
         self.peers.get(peer).is_some_and(|peer| peer.connections.iter().any(|c| !c.relayed))
     }
 
-    /// The connections through relays with peers that are connected directly, too, and for how many
-    /// milliseconds they have been.
+    /// The connections through relays that others have taken the place of, and for how many
+    /// milliseconds: with peers that are connected directly, and circuits of this node beside older
+    /// ones once no hole was punched by them.
     pub(super) fn superseded(&self, now_ms: u64) -> Vec<(PeerId, ConnectionId, u64)> {
         let mut superseded = Vec::new();
         for (peer, p) in &self.peers {
             let direct = p.connections.iter().filter(|c| !c.relayed).map(|c| c.since_ms).min();
-            let Some(since) = direct else { continue };
             let circuits = p.connections.iter().filter(|c| c.relayed);
+            let Some(since) = direct else {
+                let spare = circuits.skip(1).filter(|c| c.direction == Direction::Outbound);
+                superseded.extend(spare.filter_map(|c| {
+                    let tried = c.since_ms.saturating_add(PUNCH_TAKES_MS);
+                    Some((*peer, c.id, now_ms.checked_sub(tried)?))
+                }));
+                continue;
+            };
             superseded.extend(circuits.map(|c| (*peer, c.id, now_ms.saturating_sub(since))));
         }
         superseded
+    }
+
+    /// The peers that this node reaches through a relay alone, and is to try again to reach directly, by
+    /// one more circuit at this address.
+    pub(super) fn punches_due(&mut self, now_ms: u64) -> Vec<(PeerId, Multiaddr)> {
+        let mut due = Vec::new();
+        for (peer, p) in &mut self.peers {
+            let [circuit] = p.connections.as_slice() else { continue };
+            if !circuit.relayed || circuit.direction != Direction::Outbound {
+                continue;
+            }
+            let doubled = PUNCH_FIRST_MS.saturating_mul(1 << p.punches.min(10));
+            let wait = doubled.min(PUNCH_LONGEST_MS);
+            if p.punched_ms.max(circuit.since_ms).saturating_add(wait) <= now_ms {
+                p.punches = p.punches.saturating_add(1);
+                p.punched_ms = now_ms;
+                due.push((*peer, circuit.address.clone()));
+            }
+        }
+        due
     }
 
     /// The connections that go out from this address of this machine.
@@ -235,6 +278,37 @@ mod tests {
     use libp2p::core::Endpoint;
     use libp2p::core::transport::PortUse;
     use ocm_record::SigningKey;
+
+    #[test]
+    fn a_second_circuit_is_made_more_and_more_rarely_and_left_when_it_was_in_vain() {
+        let mut connected = Connected::default();
+        let peer = PeerId::new(SigningKey::from_seed(&[1; 32]).public());
+        let relay = PeerId::new(SigningKey::from_seed(&[2; 32]).public());
+        let text = format!("/ip4/203.0.113.1/tcp/8080/p2p/{relay}/p2p-circuit");
+        let to = |address: &str| ConnectedPoint::Dialer {
+            address: address.parse().unwrap(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let [first, second, direct] = [1, 2, 3].map(ConnectionId::new_unchecked);
+        connected.opened(peer, first, &to(&text), 5);
+        assert_eq!(connected.punches_due(10_004), []);
+        assert_eq!(connected.punches_due(10_005), [(peer, text.parse().unwrap())]);
+        connected.opened(peer, second, &to(&text), 10_010);
+        assert_eq!(connected.punches_due(40_000), [], "one is being tried");
+        assert_eq!(connected.superseded(50_009), []);
+        assert_eq!(connected.superseded(50_011), [(peer, second, 1)]);
+        connected.closed(&peer, second, 50_011);
+        let mut tried = Vec::new();
+        for now in (50..3000).map(|second| second * 1000) {
+            tried.extend(connected.punches_due(now).iter().map(|_| now));
+        }
+        let waits: Vec<u64> = tried.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(waits[..6], [40_000, 80_000, 160_000, 320_000, 600_000, 600_000]);
+        connected.opened(peer, direct, &to("/ip4/203.0.113.2/tcp/8080"), 3_000_000);
+        assert_eq!(connected.superseded(3_000_007), [(peer, first, 7)]);
+        assert_eq!(connected.punches_due(9_000_000), []);
+    }
 
     #[test]
     fn connections_are_known_by_the_address_they_go_out_from() {

@@ -87,6 +87,7 @@ impl Network {
         self.end_mdns_pause();
         self.dial_due();
         self.reserve_due();
+        self.punch_again();
         self.leave_circuits();
     }
 

@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use libp2p::core::transport::ListenerId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, relay};
 use ocm_discovery::{BOOTSTRAP_BACKOFF, Led, PeerId};
 
@@ -150,7 +151,19 @@ impl Network {
         Some(*peer)
     }
 
-    /// Ends the connections through relays that a direct one has taken the place of: once nothing is
+    /// Makes a second circuit to those that are reached through a relay alone: each new one has its
+    /// ends punch holes, and the first may have been made before they knew where they are seen.
+    pub(super) fn punch_again(&mut self) {
+        for (peer, address) in self.connected.punches_due(self.now_ms()) {
+            let Some(name) = to_libp2p(&peer) else { continue };
+            let opts = DialOpts::peer_id(name).addresses(vec![address]);
+            if let Err(error) = self.swarm.dial(opts.condition(PeerCondition::Always).build()) {
+                tracing::debug!(%peer, %error, "no second circuit");
+            }
+        }
+    }
+
+    /// Ends the connections through relays that another one has taken the place of: once nothing is
     /// under way on them, and in any case when that would have been answered.
     pub(super) fn leave_circuits(&mut self) {
         for (peer, circuit, direct_ms) in self.connected.superseded(self.now_ms()) {
