@@ -28,7 +28,9 @@ async fn answers(nodes: &mut [Node], from: usize, to: usize) {
     let (own, peer) = (nodes[from].id(), nodes[to].id());
     let request = nodes[from].network.request(peer, b"who?".to_vec());
     let channel = until(nodes, to, |e| match e {
-        NetworkEvent::Request { peer, channel, .. } if *peer == own => Some(*channel),
+        NetworkEvent::Request { peer, channel, bytes } if *peer == own && *bytes == b"who?" => {
+            Some(*channel)
+        }
         _ => None,
     })
     .await;
@@ -167,5 +169,48 @@ fn a_relay_is_not_behind_a_relay() {
         let config = NetworkConfig { relays: vec![relays.to_owned()], ..config(1, Transport::Tcp) };
         let error = Network::start(config, &mut Registry::default()).err().unwrap().to_string();
         assert!(error.contains("network.relays") && error.contains(relays), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn who_was_met_through_a_relay_is_met_there_again_until_it_is_forgotten() {
+    let host = Node::start(relay(3, Transport::Tcp, RelayLimits::default())).await;
+    let host_address = host.address.clone();
+    let configs = [config(1, Transport::Tcp), config(2, Transport::Tcp)];
+    let [a, b, host] = Box::pin(meet(configs, host)).await;
+    let (peer, address) = (a.id(), circuit(&a).unwrap());
+    let remembered = b.network.worth_remembering();
+    drop(b);
+    // Of the way there it knows what it remembers, and nothing else.
+    let relays = vec![host_address.clone()];
+    let again = NetworkConfig { remembered, relays, ..config(2, Transport::Tcp) };
+    let mut nodes = [a, Node::start(again).await, host];
+    until_state(&mut nodes, |nodes| nodes[1].network.is_connected(&peer)).await;
+    let known = |node: &Node| {
+        let remembered = node.network.worth_remembering();
+        let known = remembered.iter().find(|known| known.peer == peer);
+        known.is_some_and(|known| known.addresses.iter().any(|text| text.contains("p2p-circuit")))
+    };
+    assert!(known(&nodes[1]));
+    nodes[1].network.dial(&address).unwrap();
+    assert_eq!(nodes[1].network.forget(&address), Ok(()));
+    assert!(!known(&nodes[1]), "{:?}", nodes[1].network.worth_remembering());
+    assert_eq!(nodes[1].network.forget(&host_address), Err(ForgetError::Configured));
+}
+
+#[tokio::test]
+async fn a_circuit_has_an_end_and_another_follows() {
+    let time = RelayLimits { circuit: Duration::from_secs(1), ..RelayLimits::default() };
+    let bytes = RelayLimits { circuit_bytes: 64 << 10, ..RelayLimits::default() };
+    for limits in [time, bytes] {
+        let host = Node::start(relay(3, Transport::Tcp, limits)).await;
+        let configs = [config(1, Transport::Tcp), config(2, Transport::Tcp)];
+        let mut nodes = Box::pin(meet(configs, host)).await;
+        let peer = nodes[0].id();
+        until(&mut nodes, 1, |e| (*e == NetworkEvent::Connected { peer }).then_some(())).await;
+        // More than the second relay passes on.
+        nodes[1].network.request(peer, vec![7; 128 << 10]);
+        disconnected(&mut nodes, 1, peer).await;
+        until(&mut nodes, 1, |e| (*e == NetworkEvent::Connected { peer }).then_some(())).await;
     }
 }
