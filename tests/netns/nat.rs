@@ -58,12 +58,17 @@ struct World {
 /// The two find each other by the address that one of them announces.
 fn meet(site: &Site, nat: Nat) -> World {
     let wan = site.lan().unwrap();
-    let outside = host(site, "relay", &wan, &[&format!("{RELAY}/24")]);
+    meet_from(site, &wan, home(site, &wan, 11, nat), nat)
+}
+
+/// The same with a home that is there already.
+fn meet_from(site: &Site, wan: &Lan, home_of_a: (SharedHost, SharedHost), nat: Nat) -> World {
+    let outside = host(site, "relay", wan, &[&format!("{RELAY}/24")]);
     let relay = Node::start(&outside, &[&ALONE[..], &[("OCM_NETWORK_RELAY", "true")]].concat());
     let place = format!("{RELAY}:8080");
     let settings = [&ALONE[..], &[("OCM_NETWORK_RELAYS", place.as_str())]].concat();
-    let (a_host, a_router) = home(site, &wan, 11, nat);
-    let (b_host, b_router) = home(site, &wan, 12, nat);
+    let (a_host, a_router) = home_of_a;
+    let (b_host, b_router) = home(site, wan, 12, nat);
     let (a, b) = (Node::start(&a_host, &settings), Node::start(&b_host, &settings));
     let address = circuit(&a);
     let through = format!("/ip4/{RELAY}/tcp/8080/p2p/{}/p2p-circuit", relay.peer);
@@ -133,4 +138,27 @@ fn hosts_behind_cone_nats_are_connected_directly_within_half_a_minute() {
     a.until_peers(&[&b]);
     b.until_peers(&[&a]);
     exchange(&[&b, &a]);
+}
+
+#[test]
+fn a_hole_that_could_not_be_punched_is_punched_later() {
+    let Some(site) = site("a hole that is punched later") else { return };
+    let wan = site.lan().unwrap();
+    // The way between the two routers is cut at one of them, that to the relay is not.
+    let (a_host, a_router) = home(&site, &wan, 11, Nat::Cone);
+    let cut = |what| {
+        let mut command = a_router.lock().unwrap().command("ip");
+        let status = command.args(["route", what, "blackhole", "203.0.113.12/32"]).status();
+        assert!(status.unwrap().success());
+    };
+    cut("add");
+    let world = meet_from(&site, &wan, (a_host, a_router.clone()), Nat::Cone);
+    let World { a, b, .. } = &world;
+    until_connected(b, a, "relayed");
+    a.until("gives up", |a| a.has_logged("no hole was punched").then_some(()));
+    until_connected(b, a, "relayed");
+    cut("delete");
+    until_connected(b, a, "direct");
+    until_connected(a, b, "direct");
+    exchange(&[a, b]);
 }

@@ -21,19 +21,27 @@ fn possible() -> bool {
     }
 }
 
+/// A socket of a host. A program that another test begins to run holds what was open here for a
+/// moment, also after it was closed.
+fn bound(host: &Host, port: u16) -> UdpSocket {
+    let bind = || UdpSocket::bind(("0.0.0.0", port));
+    let socket = (0..100).find_map(|_| match host.within(bind).unwrap() {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            std::thread::sleep(Duration::from_millis(10));
+            None
+        }
+        other => Some(other.unwrap()),
+    });
+    let socket = socket.expect("the port is never free");
+    socket.set_broadcast(true).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    socket
+}
+
 /// Datagrams from one host to an address, of which another hears one in so many tries, a tenth of a
 /// second each.
 fn is_heard(from: &Host, to: &str, at: &Host, tries: usize) -> bool {
-    let bound = |host: &Host| {
-        host.within(|| {
-            let socket = UdpSocket::bind("0.0.0.0:9")?;
-            socket.set_broadcast(true)?;
-            socket.set_read_timeout(Some(Duration::from_millis(100))).map(|()| socket)
-        })
-        .unwrap()
-        .unwrap()
-    };
-    let (sender, receiver) = (bound(from), bound(at));
+    let (sender, receiver) = (bound(from, 9), bound(at, 9));
     (0..tries).any(|_| {
         // A route or a card that is not there is an error, or not, as the system likes.
         let _ = sender.send_to(b"hello", to);
@@ -139,12 +147,6 @@ fn an_error_names_the_command_and_what_it_said() {
 
 /// The address that a datagram comes from where it is heard; `None` if it is not.
 fn seen_from(from: &Host, port: u16, to: &str, at: &Host) -> Option<std::net::SocketAddr> {
-    let bound = |host: &Host, port: u16| {
-        let bind = || UdpSocket::bind(("0.0.0.0", port));
-        let socket = host.within(bind).unwrap().unwrap();
-        socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
-        socket
-    };
     let (sender, receiver) = (bound(from, port), bound(at, 9));
     (0..100).find_map(|_| {
         // A route that is not there yet is an error, or not, as the system likes.
