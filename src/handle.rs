@@ -87,7 +87,7 @@ pub enum NetworkFailure {
     NotKept(String, Vec<String>),
     /// The address is dialled because the configuration names it.
     #[error(
-        "{0:?} is configured in network.seed_peers (OCM_SEED_PEERS): remove it there and restart the node, else it is dialled"
+        "{0:?} is configured in network.seed_peers (OCM_SEED_PEERS) or network.relays (OCM_NETWORK_RELAYS): remove it there and restart the node, else it is dialled"
     )]
     Configured(String),
     /// The peer is not connected.
@@ -109,9 +109,11 @@ pub enum NetworkFailure {
 pub struct Connection {
     /// The peer.
     pub peer: PeerId,
-    /// Its address in this connection, as a multiaddr.
+    /// Its address in this connection, as a multiaddr; of one that came through a relay, the relay's.
     pub address: String,
-    /// `tcp` or `quic`.
+    /// Whether it is reached through a relay, and by no direct connection.
+    pub relayed: bool,
+    /// `tcp` or `quic`; through a relay, that to the relay.
     pub transport: &'static str,
     /// `inbound` or `outbound`.
     pub direction: &'static str,
@@ -128,7 +130,7 @@ pub struct Connection {
 /// How one source of addresses fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceHealth {
-    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`, `incoming`; `key` where this node's was copied.
+    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`, `incoming`; `relays` where any is configured, `key` where this node's was copied.
     pub name: &'static str,
     /// `off`, `ok`, `troubled` (it works, and something is to be looked at) or `failed`.
     pub state: &'static str,

@@ -16,6 +16,8 @@ mod hostile;
 mod lan;
 #[path = "netns/moving.rs"]
 mod moving;
+#[path = "netns/nat.rs"]
+mod nat;
 #[path = "netns/node.rs"]
 mod node;
 #[path = "netns/rehearsal.rs"]

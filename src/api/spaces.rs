@@ -343,7 +343,10 @@ fn addresses(api: &Api, status: &Status) -> Vec<String> {
     let own = &api.0.config.addresses;
     let mut addresses = if own.is_empty() { status.network.listen.clone() } else { own.clone() };
     addresses.sort_by_key(|address| {
-        address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/")
+        // One through a relay leads here from everywhere.
+        let direct = !address.contains("/p2p-circuit");
+        let own = address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/");
+        (own, direct)
     });
     let peer = status.core.peer;
     let named = addresses.into_iter().map(|address| {

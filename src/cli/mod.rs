@@ -106,6 +106,9 @@ enum Configured {
         /// Start although the store has lost records, and get them again from peers
         #[arg(long)]
         accept_loss: bool,
+        /// Relay for peers that cannot be dialled, within limits; as `network.relay` does
+        #[arg(long)]
+        relay: bool,
     },
     /// Ask whether the node lives (for container checks)
     #[command(
@@ -323,6 +326,9 @@ fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exi
             print(&shown, &global, io)
         }
         Command::Configured(command) => {
+            if matches!(command, Configured::Node { relay: true, .. }) {
+                global.overrides = global.overrides.set("network.relay", "true");
+            }
             let loaded = Config::load(&global.overrides, environment)?;
             with_configuration(command, Context { global, loaded, environment, io })
         }
@@ -335,7 +341,7 @@ fn with_configuration(command: Configured, mut context: Context<'_, '_>) -> Resu
         trace_requests();
     }
     let shown = match command {
-        Configured::Node { accept_loss } => {
+        Configured::Node { accept_loss, .. } => {
             let load = || Config::load(&context.global.overrides, context.environment);
             crate::runtime::run(&context.loaded, NodeFlags { accept_loss }, &load)?;
             return Ok(Exit::Done);

@@ -90,13 +90,27 @@ pub(super) fn list(context: &Context<'_, '_>) -> Result<Shown, Failure> {
             field(peer, "peer_id"),
             short_end(&field(peer, "did")),
             field(peer, "address"),
+            field(peer, "path"),
+            field(peer, "transport"),
             field(peer, "direction"),
             milliseconds(&peer["rtt_ms"]),
             peer["shared_spaces"].as_array().map_or(0, Vec::len).to_string(),
             time(&peer["since"]),
+            field(peer, "source"),
         ]
     });
-    let head = ["PEER", "DID", "ADDRESS", "DIRECTION", "RTT", "SPACES", "SINCE"];
+    let head = [
+        "PEER",
+        "DID",
+        "ADDRESS",
+        "PATH",
+        "TRANSPORT",
+        "DIRECTION",
+        "RTT",
+        "SPACES",
+        "SINCE",
+        "FOUND BY",
+    ];
     let shown = Shown::answer(&answer, table(head, rows.collect()));
     Ok(if answer.items().is_empty() {
         shown.note("no peer is connected; `ocm peer connect ADDRESS` dials one")

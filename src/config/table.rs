@@ -126,7 +126,16 @@ settings! {
         /// DNS names are resolved again each time.
         seed_peers: Vec<PeerAddress> {
             env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256), reloadable: true, }
-        /// The addresses that invitations name, in place of those that the node listens on.
+        /// Relays at which to reserve a place, by which this node is reached though nobody can dial
+        /// it, as behind a router: multiaddrs or host:port, as of `seed_peers`.
+        relays: Vec<PeerAddress> {
+            env: "OCM_NETWORK_RELAYS", preset: Preset::Text(""), limit: Limit::Items(8),
+        }
+        /// Whether to relay for others, who reserve a place here: at most 128 of them, and as many
+        /// connections, each of an hour and 256 MiB at most.
+        relay: bool { env: "OCM_NETWORK_RELAY", preset: Preset::Text("false"), }
+        /// The addresses that invitations name, in place of those that the node listens on. A relay
+        /// tells them to those who reserve a place.
         external_addresses: Vec<Multiaddr> {
             env: "OCM_NETWORK_EXTERNAL_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(16),
         }

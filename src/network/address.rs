@@ -8,6 +8,8 @@ use libp2p::Multiaddr;
 use libp2p::multiaddr::Protocol;
 use ocm_discovery::PeerId;
 
+use super::to_libp2p;
+
 /// Characters of an address, at most.
 const TEXT_LIMIT: usize = 512;
 
@@ -23,7 +25,8 @@ pub enum AddressError {
     /// A multiaddr of something this node cannot dial.
     #[error(
         "{0:?} cannot be dialled: only /ip4, /ip6, /dns, /dns4 and /dns6 with /tcp/PORT or \
-         /udp/PORT/quic-v1, and /p2p/PEERID at the end, can"
+         /udp/PORT/quic-v1, and /p2p/PEERID at the end, can; through a relay, with \
+         /p2p/RELAY/p2p-circuit/p2p/PEERID at the end"
     )]
     Unsupported(String),
     /// Of a transport that is turned off.
@@ -78,6 +81,8 @@ pub struct PeerAddress {
     port: u16,
     /// `None` for `host:port`: whichever works.
     transport: Option<Transport>,
+    /// The relay that is there, where the peer is reached through one.
+    relay: Option<PeerId>,
     peer: Option<PeerId>,
 }
 
@@ -103,6 +108,8 @@ impl FromStr for PeerAddress {
         if text.starts_with('/') {
             let address: Multiaddr = text.parse().map_err(|_| AddressError::Form(shown()))?;
             return Self::from_multiaddr(&address)
+                // Nobody but the relay itself could say who is meant.
+                .filter(|address| address.relay.is_none() || address.peer.is_some())
                 .ok_or_else(|| AddressError::Unsupported(shown()));
         }
         Self::from_host_port(text).ok_or_else(|| AddressError::Form(shown()))
@@ -117,7 +124,7 @@ impl PeerAddress {
             let (name, port) = text.rsplit_once(':')?;
             (Host::Name(host_name(name)?, None), port.parse().ok()?)
         };
-        (port != 0).then_some(Self { host, port, transport: None, peer: None })
+        (port != 0).then_some(Self { host, port, transport: None, relay: None, peer: None })
     }
 
     fn from_multiaddr(address: &Multiaddr) -> Option<Self> {
@@ -139,13 +146,21 @@ impl PeerAddress {
             },
             _ => return None,
         };
-        let peer = match parts.next() {
-            None => None,
-            Some(Protocol::P2p(peer)) => Some(PeerId::try_from(peer.to_bytes().as_slice()).ok()?),
-            Some(_) => return None,
-        };
-        let end = parts.next().is_none() && port != 0;
-        end.then_some(Self { host, port, transport: Some(transport), peer })
+        let mut peers = Vec::new();
+        let mut circuit = false;
+        for part in parts {
+            match part {
+                Protocol::P2p(peer) if peers.len() == usize::from(circuit) => {
+                    peers.push(PeerId::try_from(peer.to_bytes().as_slice()).ok()?);
+                }
+                Protocol::P2pCircuit if !circuit && peers.len() == 1 => circuit = true,
+                _ => return None,
+            }
+        }
+        let mut peers = peers.into_iter();
+        let relay = if circuit { peers.next() } else { None };
+        let peer = peers.next();
+        (port != 0).then_some(Self { host, port, transport: Some(transport), relay, peer })
     }
 
     /// The peer the address names.
@@ -154,16 +169,23 @@ impl PeerAddress {
         self.peer
     }
 
-    /// The place it stands for, unless it is a name.
+    /// Whether the peer is reached through a relay.
+    #[must_use]
+    pub const fn is_relayed(&self) -> bool {
+        self.relay.is_some()
+    }
+
+    /// The place it stands for, unless it is a name or behind a relay.
     pub(crate) fn place(&self) -> Option<SocketAddr> {
         match &self.host {
+            Host::Ip(_) if self.is_relayed() => None,
             Host::Ip(ip) => Some(SocketAddr::new(*ip, self.port)),
             Host::Name(..) => None,
         }
     }
 
     /// The transports to try, of those that are on.
-    fn transports(&self, tcp: bool, quic: bool) -> Vec<Transport> {
+    pub(crate) fn transports(&self, tcp: bool, quic: bool) -> Vec<Transport> {
         [(Transport::Tcp, tcp), (Transport::Quic, quic)]
             .into_iter()
             .filter(|(t, on)| *on && self.transport.is_none_or(|wanted| wanted == *t))
@@ -201,12 +223,23 @@ impl PeerAddress {
         addresses.sort_unstable();
         addresses.dedup();
         let transports = self.transports(tcp, quic);
+        let relay = self.relay.as_ref().and_then(to_libp2p);
         Ok(addresses
             .into_iter()
-            .map(|ip| Target {
-                name: SocketAddr::new(ip, self.port).to_string(),
-                attempts: transports.iter().map(|t| multiaddr(ip, self.port, *t)).collect(),
-                peer: self.peer,
+            .map(|ip| {
+                let socket = SocketAddr::new(ip, self.port);
+                let to = |transport: &Transport| {
+                    let address = multiaddr(ip, self.port, *transport);
+                    match relay {
+                        Some(relay) => through(address, relay),
+                        None => address,
+                    }
+                };
+                let name = match relay {
+                    Some(relay) => format!("{socket}/p2p/{relay}/p2p-circuit"),
+                    None => socket.to_string(),
+                };
+                Target { name, attempts: transports.iter().map(to).collect(), peer: self.peer }
             })
             .collect())
     }
@@ -231,6 +264,9 @@ impl fmt::Display for PeerAddress {
             Transport::Tcp => write!(f, "/tcp/{}", self.port)?,
             Transport::Quic => write!(f, "/udp/{}/quic-v1", self.port)?,
         }
+        if let Some(relay) = self.relay {
+            write!(f, "/p2p/{relay}/p2p-circuit")?;
+        }
         self.peer.map_or(Ok(()), |peer| write!(f, "/p2p/{peer}"))
     }
 }
@@ -252,12 +288,27 @@ pub(crate) fn multiaddr(ip: IpAddr, port: u16, transport: Transport) -> Multiadd
     }
 }
 
+/// The way to whoever holds a reservation at a relay, whose address is given without its PeerId.
+pub(crate) fn through(relay_address: Multiaddr, relay: libp2p::PeerId) -> Multiaddr {
+    relay_address.with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
+}
+
+/// Whether it is the way through a relay.
+pub(crate) fn is_relayed(address: &Multiaddr) -> bool {
+    address.iter().any(|part| part == Protocol::P2pCircuit)
+}
+
+/// The transport over which an address is dialled; of one through a relay, that to the relay.
+pub(crate) fn transport_of(address: &Multiaddr) -> Option<Transport> {
+    PeerAddress::from_multiaddr(address)?.transport
+}
+
 /// IP address, port and transport of a multiaddr that has just those (and perhaps a PeerId).
 pub(crate) fn parts(address: &Multiaddr) -> Option<(IpAddr, u16, Transport)> {
     match PeerAddress::from_multiaddr(address)? {
-        PeerAddress { host: Host::Ip(ip), port, transport: Some(transport), .. } => {
-            Some((ip, port, transport))
-        }
+        PeerAddress {
+            host: Host::Ip(ip), port, transport: Some(transport), relay: None, ..
+        } => Some((ip, port, transport)),
         _ => None,
     }
 }
@@ -268,8 +319,30 @@ pub(crate) const fn is_dialable(ip: IpAddr) -> bool {
     !matches!(ip, IpAddr::V6(ip) if ip.is_unicast_link_local())
 }
 
-/// The IP address at the head of a multiaddr.
+/// Whether an address is one of the public internet, by the ranges that are set aside.
+pub(crate) const fn is_public(ip: IpAddr) -> bool {
+    match ip.to_canonical() {
+        IpAddr::V4(ip) => {
+            let [a, b, ..] = ip.octets();
+            let shared = a == 100 && b & 0xc0 == 64;
+            let special = ip.is_loopback() || ip.is_link_local() || ip.is_multicast();
+            !(special || ip.is_private() || shared || a == 0 || a >= 240)
+        }
+        IpAddr::V6(ip) => {
+            let special = ip.is_loopback() || ip.is_unspecified() || ip.is_multicast();
+            !(special || ip.is_unique_local() || ip.is_unicast_link_local())
+        }
+    }
+}
+
+/// The IP address of the host that a multiaddr leads to; none through a relay, whose own the one at
+/// the head is.
 pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
+    if is_relayed(address) { None } else { head_of(address) }
+}
+
+/// The IP address at the head of a multiaddr.
+pub(crate) fn head_of(address: &Multiaddr) -> Option<IpAddr> {
     match address.iter().next()? {
         Protocol::Ip4(ip) => Some(ip.into()),
         Protocol::Ip6(ip) => Some(IpAddr::from(ip).to_canonical()),
@@ -281,6 +354,7 @@ pub(crate) fn ip_of(address: &Multiaddr) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
+    const RELAY: &str = "12D3KooWPjceQrSwdWXPyLLeABRXmuqt69Rg3sBYbU1Nft9HyQ6X";
     const PEER: &str = "12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq";
 
     #[test]
@@ -293,6 +367,7 @@ mod tests {
             "/ip6/2001:db8::1/udp/8080/quic-v1".to_owned(),
             format!("/dns4/ocm.example/tcp/8080/p2p/{PEER}"),
             format!("/dns/ocm.example/udp/8080/quic-v1/p2p/{PEER}"),
+            format!("/dns/ocm.example/tcp/8080/p2p/{RELAY}/p2p-circuit/p2p/{PEER}"),
         ] {
             let address: PeerAddress = text.parse().unwrap();
             assert_eq!(address.to_string(), text);
@@ -319,6 +394,37 @@ mod tests {
         ] {
             assert!(text.parse::<PeerAddress>().is_err(), "{text}");
         }
+        let relay = format!("/ip4/192.0.2.1/tcp/8080/p2p/{RELAY}");
+        for end in [
+            "/p2p-circuit".to_owned(),
+            format!("/p2p/{PEER}"),
+            format!("/p2p-circuit/p2p/{PEER}/p2p/{PEER}"),
+            format!("/p2p-circuit/p2p-circuit/p2p/{PEER}"),
+            format!("/p2p-circuit/p2p/{PEER}/p2p-circuit/p2p/{PEER}"),
+            format!("/p2p-circuit/ip4/192.0.2.2/tcp/8080/p2p/{PEER}"),
+        ] {
+            assert!(format!("{relay}{end}").parse::<PeerAddress>().is_err(), "{end}");
+        }
+        let nameless = format!("/ip4/192.0.2.1/tcp/8080/p2p-circuit/p2p/{PEER}");
+        assert!(nameless.parse::<PeerAddress>().is_err());
+    }
+
+    #[tokio::test]
+    async fn the_way_through_a_relay_is_no_address_of_the_relay() {
+        let text = format!("/ip4/192.0.2.1/tcp/8080/p2p/{RELAY}/p2p-circuit/p2p/{PEER}");
+        let given: PeerAddress = text.parse().unwrap();
+        assert_eq!(given.peer().map(|peer| peer.to_string()), Some(PEER.to_owned()));
+        assert_eq!(given.place(), None);
+        let targets = given.resolve(true, true).await.unwrap();
+        let attempts: Vec<String> = targets[0].attempts.iter().map(ToString::to_string).collect();
+        assert_eq!(attempts, [format!("/ip4/192.0.2.1/tcp/8080/p2p/{RELAY}/p2p-circuit")]);
+        let direct: PeerAddress = "/ip4/192.0.2.1/tcp/8080".parse().unwrap();
+        assert_ne!(direct.resolve(true, true).await.unwrap()[0].name, targets[0].name);
+        let address: Multiaddr = text.parse().unwrap();
+        assert_eq!((ip_of(&address), parts(&address)), (None, None));
+        assert_eq!(head_of(&address), Some([192, 0, 2, 1].into()));
+        assert_eq!(transport_of(&address), Some(Transport::Tcp));
+        assert!(given.check_transport(false, true).is_err());
     }
 
     #[tokio::test]

@@ -7,11 +7,13 @@ use libp2p::identity::Keypair;
 use libp2p::request_response::{self, ProtocolSupport};
 use libp2p::swarm::NetworkBehaviour;
 use libp2p::swarm::behaviour::toggle::Toggle;
-use libp2p::{StreamProtocol, allow_block_list, identify, mdns, memory_connection_limits, ping};
+use libp2p::{
+    StreamProtocol, allow_block_list, identify, mdns, memory_connection_limits, ping, relay,
+};
 
 use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
 use super::config::{NetworkConfig, NetworkLimits};
-use super::{beacon, crowd, gossip, to_libp2p};
+use super::{beacon, crowd, gossip, punching, relaying, to_libp2p};
 
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -43,11 +45,18 @@ pub(crate) struct Behaviour {
     pub(crate) mdns4: Toggle<mdns::tokio::Behaviour>,
     pub(crate) mdns6: Toggle<mdns::tokio::Behaviour>,
     pub(crate) beacon: Toggle<beacon::Behaviour>,
+    pub(crate) relay: Toggle<relay::Behaviour>,
+    relay_client: relay::client::Behaviour,
+    punching: punching::Behaviour,
 }
 
 impl Behaviour {
     /// The behaviours; multicast DNS is put among them later.
-    pub(crate) fn new(config: &NetworkConfig, keypair: &Keypair) -> Result<Self, String> {
+    pub(crate) fn new(
+        config: &NetworkConfig,
+        keypair: &Keypair,
+        relay_client: relay::client::Behaviour,
+    ) -> Result<Self, String> {
         let limits = &config.limits;
         let beacon = config.beacon.clone().map(|beacon| {
             beacon::Behaviour::new(
@@ -68,6 +77,8 @@ impl Behaviour {
                 .with_request_timeout(REQUEST_TIMEOUT)
                 .with_max_concurrent_streams(STREAMS_PER_CONNECTION),
         );
+        let own = keypair.public().to_peer_id();
+        let relay = |limits: &_| relay::Behaviour::new(own, relaying::limited(limits));
         let behaviour = Self {
             limits: connection_limits::Behaviour::new(caps(limits)),
             crowd: crowd::Behaviour::new(config),
@@ -83,6 +94,9 @@ impl Behaviour {
             mdns4: None.into(),
             mdns6: None.into(),
             beacon: beacon.into(),
+            relay: config.relay.as_ref().map(relay).into(),
+            relay_client,
+            punching: punching::Behaviour::new(own),
         };
         Ok(behaviour)
     }

@@ -36,6 +36,12 @@ pub struct NetworkConfig {
     pub remember: bool,
     /// Addresses dialled for ever: multiaddr with or without `/p2p/…`, or `host:port`.
     pub bootstrap: Vec<String>,
+    /// Where relays are, in the same forms; a place is reserved at each.
+    pub relays: Vec<String>,
+    /// Whether to relay for others, within these limits.
+    pub relay: Option<RelayLimits>,
+    /// Where this node is reached from outside, besides what it listens on: what a relay tells.
+    pub external: Vec<libp2p::Multiaddr>,
     /// Peers of an earlier run and where they were; times since the Unix epoch.
     pub remembered: Vec<Remembered>,
     /// Addresses that the operator added in an earlier run, dialled for ever, too.
@@ -92,7 +98,8 @@ pub struct NetworkLimits {
     pub requests_out: usize,
     /// Connections that others begin from one address that is not exempt.
     pub connections_per_address: usize,
-    /// The same, from one network: a /24 of IPv4 or a /48 of IPv6 that is not a private one.
+    /// The same, from one network: a /24 of IPv4 or a /48 of IPv6 that is not a private one; also
+    /// through one relay, which hides where they come from.
     pub connections_per_network: usize,
     /// Peers behind one address that is not exempt, past which all of them lose score.
     pub peers_per_address: usize,
@@ -122,6 +129,41 @@ impl Default for NetworkLimits {
     }
 }
 
+/// What a relay does for others, at most.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelayLimits {
+    /// Peers that hold a place. Each costs one connection; those are limited, too.
+    pub reservations: usize,
+    /// Places of one peer, one for each connection that it made.
+    pub reservations_per_peer: usize,
+    /// How long a place is held unless it is renewed, as peers do in time.
+    pub reservation: Duration,
+    /// Circuits at one time. Each copies through one small buffer in each direction.
+    pub circuits: usize,
+    /// Circuits that one peer began, of these.
+    pub circuits_per_peer: usize,
+    /// How long a circuit lasts. The ends dial again: it only sees to it that no circuit is for ever.
+    pub circuit: Duration,
+    /// Bytes of one circuit, past which it ends. Records of weeks, and still an end to what one
+    /// pair of peers can cost before it has to ask again, which is limited by the library: 30 times
+    /// in two minutes by one peer.
+    pub circuit_bytes: u64,
+}
+
+impl Default for RelayLimits {
+    fn default() -> Self {
+        Self {
+            reservations: 128,
+            reservations_per_peer: 4,
+            reservation: Duration::from_secs(3600),
+            circuits: 128,
+            circuits_per_peer: 16,
+            circuit: Duration::from_secs(3600),
+            circuit_bytes: 256 << 20,
+        }
+    }
+}
+
 impl NetworkConfig {
     /// The defaults for a node with this key and boot: every interface, port 8080, both
     /// transports, multicast DNS and the beacon on.
@@ -139,6 +181,9 @@ impl NetworkConfig {
             beacon: Some(BeaconConfig::default()),
             remember: true,
             bootstrap: Vec::new(),
+            relays: Vec::new(),
+            relay: None,
+            external: Vec::new(),
             remembered: Vec::new(),
             kept: Vec::new(),
             blocked: Vec::new(),

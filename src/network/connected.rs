@@ -10,7 +10,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use ocm_discovery::{PeerId, Source};
 
-use super::address::{Transport, ip_of, parts};
+use super::address::{Transport, ip_of};
 use super::event::{Direction, PeerInfo};
 
 /// Characters of what a peer calls itself that are kept.
@@ -23,6 +23,8 @@ struct Connection {
     direction: Direction,
     /// The address of this machine that it goes out from.
     local: Option<IpAddr>,
+    relayed: bool,
+    since_ms: u64,
 }
 
 #[derive(Debug)]
@@ -32,7 +34,20 @@ struct Peer {
     since_ms: u64,
     rtt: Option<Duration>,
     agent: Option<String>,
+    /// Times that another circuit was made in the hope of a direct connection.
+    punches: u32,
+    /// When that was last.
+    punched_ms: u64,
 }
+
+/// Before the first circuit that is made so as to punch a hole, in milliseconds; it doubles each time.
+const PUNCH_FIRST_MS: u64 = 10_000;
+
+/// The longest it becomes: 10 minutes.
+const PUNCH_LONGEST_MS: u64 = 600_000;
+
+/// What the attempts on one circuit take, in milliseconds: three, of ten seconds each, and a little.
+const PUNCH_TAKES_MS: u64 = 40_000;
 
 /// Who is connected; bounded by the limit of connections.
 #[derive(Debug, Default)]
@@ -50,7 +65,12 @@ impl Connected {
         now_ms: u64,
     ) -> bool {
         let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
-        let address = without_peer(endpoint.get_remote_address());
+        let relayed = endpoint.is_relayed();
+        let address = match endpoint {
+            // The remote one is but the peer's name.
+            ConnectedPoint::Listener { local_addr, .. } if relayed => local_addr.clone(),
+            _ => without_peer(endpoint.get_remote_address()),
+        };
         let local = local_ip(endpoint);
         let entry = self.peers.entry(peer).or_insert_with(|| Peer {
             connections: Vec::new(),
@@ -58,8 +78,17 @@ impl Connected {
             since_ms: now_ms,
             rtt: None,
             agent: None,
+            punches: 0,
+            punched_ms: 0,
         });
-        entry.connections.push(Connection { id, address, direction, local });
+        entry.connections.push(Connection {
+            id,
+            address,
+            direction,
+            local,
+            relayed,
+            since_ms: now_ms,
+        });
         entry.connections.len() == 1
     }
 
@@ -103,6 +132,59 @@ impl Connected {
         (connection.direction == Direction::Inbound).then(|| ip_of(&connection.address)).flatten()
     }
 
+    /// Where a relay is that this node dialled.
+    pub(super) fn dialled_address(&self, peer: &PeerId) -> Option<&Multiaddr> {
+        let connections = &self.peers.get(peer)?.connections;
+        let dialled = |c: &&Connection| !c.relayed && c.direction == Direction::Outbound;
+        connections.iter().find(dialled).map(|c| &c.address)
+    }
+
+    /// Whether a peer is connected without a relay between.
+    pub(super) fn is_direct(&self, peer: &PeerId) -> bool {
+        self.peers.get(peer).is_some_and(|peer| peer.connections.iter().any(|c| !c.relayed))
+    }
+
+    /// The connections through relays that others have taken the place of, and for how many
+    /// milliseconds: with peers that are connected directly, and circuits of this node beside older
+    /// ones once no hole was punched by them.
+    pub(super) fn superseded(&self, now_ms: u64) -> Vec<(PeerId, ConnectionId, u64)> {
+        let mut superseded = Vec::new();
+        for (peer, p) in &self.peers {
+            let direct = p.connections.iter().filter(|c| !c.relayed).map(|c| c.since_ms).min();
+            let circuits = p.connections.iter().filter(|c| c.relayed);
+            let Some(since) = direct else {
+                let spare = circuits.skip(1).filter(|c| c.direction == Direction::Outbound);
+                superseded.extend(spare.filter_map(|c| {
+                    let tried = c.since_ms.saturating_add(PUNCH_TAKES_MS);
+                    Some((*peer, c.id, now_ms.checked_sub(tried)?))
+                }));
+                continue;
+            };
+            superseded.extend(circuits.map(|c| (*peer, c.id, now_ms.saturating_sub(since))));
+        }
+        superseded
+    }
+
+    /// The peers that this node reaches through a relay alone, and is to try again to reach directly, by
+    /// one more circuit at this address.
+    pub(super) fn punches_due(&mut self, now_ms: u64) -> Vec<(PeerId, Multiaddr)> {
+        let mut due = Vec::new();
+        for (peer, p) in &mut self.peers {
+            let [circuit] = p.connections.as_slice() else { continue };
+            if !circuit.relayed || circuit.direction != Direction::Outbound {
+                continue;
+            }
+            let doubled = PUNCH_FIRST_MS.saturating_mul(1 << p.punches.min(10));
+            let wait = doubled.min(PUNCH_LONGEST_MS);
+            if p.punched_ms.max(circuit.since_ms).saturating_add(wait) <= now_ms {
+                p.punches = p.punches.saturating_add(1);
+                p.punched_ms = now_ms;
+                due.push((*peer, circuit.address.clone()));
+            }
+        }
+        due
+    }
+
     /// The connections that go out from this address of this machine.
     pub(super) fn going_out_from(&self, ip: IpAddr) -> Vec<ConnectionId> {
         let all = self.peers.values().flat_map(|peer| &peer.connections);
@@ -130,10 +212,14 @@ impl Connected {
         self.peers
             .iter()
             .map(|(peer, p)| {
-                let first = p.connections.first();
+                // False comes first.
+                let mut connections: Vec<&Connection> = p.connections.iter().collect();
+                connections.sort_by_key(|c| c.relayed);
+                let first = connections.first();
                 PeerInfo {
                     peer: *peer,
-                    addresses: p.connections.iter().map(|c| c.address.to_string()).collect(),
+                    addresses: connections.iter().map(|c| c.address.to_string()).collect(),
+                    relayed: first.is_some_and(|c| c.relayed),
                     transport: first.and_then(|c| transport(&c.address)),
                     direction: first.map_or(Direction::Inbound, |c| c.direction),
                     since: p.since,
@@ -168,13 +254,22 @@ fn way_out(to: IpAddr) -> Option<IpAddr> {
     Some(socket.local_addr().ok()?.ip())
 }
 
+/// The transport at the head of the address of a connection, which may lack the PeerId of a relay.
 fn transport(address: &Multiaddr) -> Option<Transport> {
-    parts(address).map(|(_, _, transport)| transport)
+    address.iter().find_map(|part| match part {
+        Protocol::Tcp(_) => Some(Transport::Tcp),
+        Protocol::QuicV1 => Some(Transport::Quic),
+        _ => None,
+    })
 }
 
 /// The address without a PeerId at its end.
 pub(super) fn without_peer(address: &Multiaddr) -> Multiaddr {
-    address.iter().filter(|part| !matches!(part, Protocol::P2p(_))).collect()
+    let mut address = address.clone();
+    if matches!(address.iter().last(), Some(Protocol::P2p(_))) {
+        address.pop();
+    }
+    address
 }
 
 #[cfg(test)]
@@ -183,6 +278,37 @@ mod tests {
     use libp2p::core::Endpoint;
     use libp2p::core::transport::PortUse;
     use ocm_record::SigningKey;
+
+    #[test]
+    fn a_second_circuit_is_made_more_and_more_rarely_and_left_when_it_was_in_vain() {
+        let mut connected = Connected::default();
+        let peer = PeerId::new(SigningKey::from_seed(&[1; 32]).public());
+        let relay = PeerId::new(SigningKey::from_seed(&[2; 32]).public());
+        let text = format!("/ip4/203.0.113.1/tcp/8080/p2p/{relay}/p2p-circuit");
+        let to = |address: &str| ConnectedPoint::Dialer {
+            address: address.parse().unwrap(),
+            role_override: Endpoint::Dialer,
+            port_use: PortUse::New,
+        };
+        let [first, second, direct] = [1, 2, 3].map(ConnectionId::new_unchecked);
+        connected.opened(peer, first, &to(&text), 5);
+        assert_eq!(connected.punches_due(10_004), []);
+        assert_eq!(connected.punches_due(10_005), [(peer, text.parse().unwrap())]);
+        connected.opened(peer, second, &to(&text), 10_010);
+        assert_eq!(connected.punches_due(40_000), [], "one is being tried");
+        assert_eq!(connected.superseded(50_009), []);
+        assert_eq!(connected.superseded(50_011), [(peer, second, 1)]);
+        connected.closed(&peer, second, 50_011);
+        let mut tried = Vec::new();
+        for now in (50..3000).map(|second| second * 1000) {
+            tried.extend(connected.punches_due(now).iter().map(|_| now));
+        }
+        let waits: Vec<u64> = tried.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert_eq!(waits[..6], [40_000, 80_000, 160_000, 320_000, 600_000, 600_000]);
+        connected.opened(peer, direct, &to("/ip4/203.0.113.2/tcp/8080"), 3_000_000);
+        assert_eq!(connected.superseded(3_000_007), [(peer, first, 7)]);
+        assert_eq!(connected.punches_due(9_000_000), []);
+    }
 
     #[test]
     fn connections_are_known_by_the_address_they_go_out_from() {

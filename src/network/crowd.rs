@@ -13,7 +13,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId};
 
-use super::address::ip_of;
+use super::address::{head_of, ip_of, is_relayed};
 use super::config::NetworkConfig;
 use super::range::IpRange;
 
@@ -28,6 +28,9 @@ pub(crate) struct Behaviour {
     from: HashMap<ConnectionId, IpAddr>,
     addresses: BTreeMap<IpAddr, usize>,
     networks: BTreeMap<IpAddr, usize>,
+    /// By the address of the relay that they come through.
+    relays: BTreeMap<IpAddr, usize>,
+    through: HashMap<ConnectionId, IpAddr>,
 }
 
 /// Why a connection is refused.
@@ -47,6 +50,8 @@ impl Behaviour {
             from: HashMap::new(),
             addresses: BTreeMap::new(),
             networks: BTreeMap::new(),
+            relays: BTreeMap::new(),
+            through: HashMap::new(),
         }
     }
 
@@ -75,8 +80,22 @@ impl Behaviour {
         Ok(())
     }
 
+    /// Lets a connection through a relay in, and counts it.
+    fn enter_through(&mut self, id: ConnectionId, relay: IpAddr) -> Result<(), Crowded> {
+        let count = self.relays.entry(relay).or_default();
+        if *count >= self.per_network {
+            return Err(Crowded { of: format!("the relay at {relay}"), limit: self.per_network });
+        }
+        *count += 1;
+        self.through.insert(id, relay);
+        Ok(())
+    }
+
     /// A connection ended, or came to nothing.
     fn leave(&mut self, id: ConnectionId) {
+        if let Some(relay) = self.through.remove(&id) {
+            less(&mut self.relays, relay);
+        }
         let Some(from) = self.from.remove(&id) else { return };
         less(&mut self.addresses, from);
         if let Some(network) = network_of(from) {
@@ -112,9 +131,15 @@ impl NetworkBehaviour for Behaviour {
     fn handle_pending_inbound_connection(
         &mut self,
         id: ConnectionId,
-        _: &Multiaddr,
+        local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<(), ConnectionDenied> {
+        if is_relayed(local) {
+            return match head_of(local) {
+                Some(relay) => self.enter_through(id, relay).map_err(ConnectionDenied::new),
+                None => Ok(()),
+            };
+        }
         match ip_of(remote) {
             Some(from) => self.enter(id, from).map_err(ConnectionDenied::new),
             None => Ok(()),
@@ -202,6 +227,28 @@ mod tests {
         }
         let empty = (all.from.len(), all.addresses.len(), all.networks.len());
         assert_eq!(empty, (0, 0, 0), "nothing is kept of who has gone");
+    }
+
+    #[test]
+    fn a_relay_has_as_many_connections_as_a_network_and_they_are_not_its_own() {
+        let mut all = behaviour();
+        let relay = "203.0.113.1".parse().unwrap();
+        let through =
+            |all: &mut Behaviour, id| all.enter_through(ConnectionId::new_unchecked(id), relay);
+        for id in 1..=3 {
+            assert_eq!(through(&mut all, id), Ok(()));
+        }
+        let told = through(&mut all, 4).unwrap_err().to_string();
+        assert_eq!(told, "the relay at 203.0.113.1 has 3 connections here already");
+        assert!(all.addresses.is_empty() && all.networks.is_empty());
+        for id in [4, 1, 1] {
+            all.leave(ConnectionId::new_unchecked(id));
+        }
+        assert_eq!(through(&mut all, 5), Ok(()), "one has gone");
+        for id in [2, 3, 5] {
+            all.leave(ConnectionId::new_unchecked(id));
+        }
+        assert!(all.relays.is_empty() && all.through.is_empty());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::swarm::{ConnectionId, DialError};
 use ocm_discovery::{EntryId, Led, PeerId, Source};
 
-use super::address::{PeerAddress, Target, parts};
+use super::address::{PeerAddress, Target, Transport, transport_of};
 use super::event::NetworkEvent;
 use super::swarm::Network;
 use super::{draw, from_libp2p, to_libp2p};
@@ -26,6 +26,8 @@ pub(super) struct Entry {
     pub(super) address: PeerAddress,
     /// Whether the configuration names it.
     pub(super) configured: bool,
+    /// Whether it is to lead to a relay, at which a place is reserved.
+    pub(super) relay: bool,
     /// Whether [`Network::dial`] added it; an address may be both.
     pub(super) kept: bool,
 }
@@ -89,10 +91,9 @@ impl Network {
 
     /// Whether the transport of an address is on.
     pub(super) fn speaks(&self, address: &Multiaddr) -> bool {
-        use super::address::Transport;
-        match parts(address) {
-            Some((_, _, Transport::Tcp)) => self.config.tcp,
-            Some((_, _, Transport::Quic)) => self.config.quic,
+        match transport_of(address) {
+            Some(Transport::Tcp) => self.config.tcp,
+            Some(Transport::Quic) => self.config.quic,
             None => false,
         }
     }
@@ -137,13 +138,22 @@ impl Network {
             return;
         }
         let address = dial.rest.remove(0);
+        // A relay tells this node at which address it sees it. That of the port which is listened on
+        // is where others can knock, if anywhere.
+        let relay = match &dial.purpose {
+            Purpose::Entry { id, .. } => self.entries.get(id).is_some_and(|entry| entry.relay),
+            Purpose::Table(_) => false,
+        };
         let opts = match dial.peer.as_ref().and_then(to_libp2p) {
-            Some(name) => DialOpts::peer_id(name)
-                .addresses(vec![address])
-                .condition(PeerCondition::Always)
-                .allocate_new_port()
-                .build(),
-            None => DialOpts::unknown_peer_id().address(address).allocate_new_port().build(),
+            Some(name) => {
+                let opts = DialOpts::peer_id(name).addresses(vec![address]);
+                let opts = opts.condition(PeerCondition::Always);
+                if relay { opts } else { opts.allocate_new_port() }.build()
+            }
+            None => {
+                let opts = DialOpts::unknown_peer_id().address(address);
+                if relay { opts } else { opts.allocate_new_port() }.build()
+            }
         };
         self.begin(opts, dial);
     }

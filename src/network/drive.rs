@@ -12,7 +12,7 @@ use libp2p::swarm::{ConnectionId, SwarmEvent};
 use libp2p::{Multiaddr, gossipsub, identify, mdns, ping};
 use ocm_discovery::{Beacon, PeerId, Sighting, Source};
 
-use super::address::{Transport, ip_of, is_dialable, multiaddr, parts};
+use super::address::{Transport, ip_of, is_dialable, is_relayed, multiaddr, parts};
 use super::behaviour::BehaviourEvent;
 use super::connected::without_peer;
 use super::event::{ChannelId, NetworkEvent, RequestFailure};
@@ -28,6 +28,15 @@ const COPY_REPORT: Duration = Duration::from_secs(60);
 
 /// Addresses of one peer taken from what it says about itself.
 const TOLD_ADDRESSES: usize = 16;
+
+/// An error with what caused it, in one line.
+fn cause_of(error: &std::io::Error) -> String {
+    let first: &dyn std::error::Error = error;
+    let causes = std::iter::successors(Some(first), |error| error.source());
+    let mut texts: Vec<String> = causes.map(ToString::to_string).collect();
+    texts.dedup();
+    texts.join(": ")
+}
 
 impl Network {
     /// The next event. Dropping the future loses nothing.
@@ -77,6 +86,9 @@ impl Network {
         }
         self.end_mdns_pause();
         self.dial_due();
+        self.reserve_due();
+        self.punch_again();
+        self.leave_circuits();
     }
 
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -93,6 +105,9 @@ impl Network {
                 }
             }
             SwarmEvent::ConnectionClosed { peer_id, connection_id, endpoint, .. } => {
+                if endpoint.is_relayed() {
+                    tracing::debug!(peer = %peer_id, "a circuit is left");
+                }
                 if let Some(peer) = from_libp2p(&peer_id) {
                     self.on_closed(peer, connection_id, &endpoint);
                 }
@@ -100,11 +115,15 @@ impl Network {
             SwarmEvent::OutgoingConnectionError { connection_id, error, .. } => {
                 self.on_dial_failed(connection_id, &error);
             }
+            // The relay says so; where it is reached, this node knows itself.
+            SwarmEvent::NewListenAddr { address, .. } if is_relayed(&address) => {}
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.on_new_address(&address);
+                self.announce(&address);
                 self.ready.push_back(NetworkEvent::Listening { address: address.to_string() });
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
+                self.swarm.remove_external_address(&address);
                 // What goes out from an address that is gone would be silent until it is missed.
                 for id in
                     ip_of(&address).map(|ip| self.connected.going_out_from(ip)).unwrap_or_default()
@@ -112,7 +131,15 @@ impl Network {
                     self.swarm.close_connection(id);
                 }
             }
-            SwarmEvent::ListenerClosed { addresses, reason: Err(e), .. } => {
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                let ended = "the connection with the relay ended";
+                let cause = reason.as_ref().err().map_or(ended.to_owned(), cause_of);
+                if let Some(relay) = self.on_place_lost(listener_id, &cause) {
+                    let address = format!("/p2p/{relay}/p2p-circuit");
+                    self.ready.push_back(NetworkEvent::ListenFailed { address, cause });
+                    return;
+                }
+                let Err(e) = reason else { return };
                 let address: Vec<String> = addresses.iter().map(ToString::to_string).collect();
                 self.ready.push_back(NetworkEvent::ListenFailed {
                     address: address.join(", "),
@@ -216,6 +243,19 @@ impl Network {
             | BehaviourEvent::Mdns6(mdns::Event::Expired(gone)) => {
                 self.multicast.expired(gone.iter().map(|(peer, _)| peer));
             }
+            BehaviourEvent::Relay(event) => {
+                self.metrics.record(&event);
+                tracing::debug!(?event, "relaying");
+            }
+            BehaviourEvent::Punching(event) => {
+                self.metrics.record(&event);
+                let peer = event.remote_peer_id;
+                match event.result {
+                    Ok(_) => tracing::debug!(%peer, "a hole was punched"),
+                    Err(error) => tracing::debug!(%peer, %error, "no hole was punched"),
+                }
+            }
+            BehaviourEvent::RelayClient(event) => self.on_relay_client(&event),
             BehaviourEvent::Beacon(heard) => self.on_beacon(&heard.beacon, heard.from),
         }
     }

@@ -183,11 +183,13 @@ pub enum Direction {
 pub struct PeerInfo {
     /// Who.
     pub peer: PeerId,
-    /// Where the connections lead, the oldest connection first.
+    /// Where the connections lead, the direct ones first, of these the oldest.
     pub addresses: Vec<String>,
-    /// The transport of the oldest connection.
+    /// Whether all of them go through relays.
+    pub relayed: bool,
+    /// The transport of the first of them; through a relay, that to the relay.
     pub transport: Option<Transport>,
-    /// Who opened the oldest connection.
+    /// Who opened the first of them.
     pub direction: Direction,
     /// When the first connection was made.
     pub since: SystemTime,
@@ -232,6 +234,8 @@ pub struct Discovery {
     pub sources: Vec<SourceHealth>,
     /// The bootstrap entries, in the order given.
     pub bootstrap: Vec<BootstrapStatus>,
+    /// How it stands with the places at relays, in words, too; `None` where no relay is configured.
+    pub relays: Option<(Health, String)>,
     /// Beacons in this node's name by another process, ever.
     pub copied_key: u64,
     /// Where the last of them came from, and how long ago.
@@ -266,6 +270,9 @@ pub enum NetworkError {
     /// A bootstrap entry is no address.
     #[error("bootstrap: {0}")]
     Bootstrap(#[from] super::address::AddressError),
+    /// A relay is not an address that a relay can be at.
+    #[error("network.relays (OCM_NETWORK_RELAYS): {0}")]
+    Relay(String),
     /// More bootstrap entries than are tried.
     #[error("{0} bootstrap entries are given, at most {limit} are dialled", limit = ocm_discovery::BOOTSTRAP_ENTRIES)]
     TooManyBootstrap(usize),
@@ -281,7 +288,7 @@ pub enum ForgetError {
     #[error("the address was not given to be dialled")]
     NotKept,
     /// It is dialled because the configuration names it.
-    #[error("the address is configured in network.seed_peers")]
+    #[error("the address is configured in network.seed_peers or network.relays")]
     Configured,
 }
 

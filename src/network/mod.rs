@@ -12,6 +12,8 @@
 //!   TCP, QUIC ──▶  identify ─ ping                        who is it, how far
 //!                  gossip ─ federation                    the bytes of the protocol
 //!                  mDNS ─ beacon                          who is near ──▶ peer table ──▶ dials
+//!   circuits ◀─▶  relay ─ relay client                    through whom it is reached
+//!                  punching                               ──▶ a direct connection in their place
 //! ```
 
 mod address;
@@ -27,8 +29,10 @@ mod event;
 mod gossip;
 mod listen;
 mod multicast;
+mod punching;
 mod range;
 mod recent;
+mod relaying;
 mod sources;
 mod swarm;
 #[cfg(test)]
@@ -38,7 +42,7 @@ mod transport;
 pub use address::{AddressError, PeerAddress, Transport};
 pub use behaviour::REQUEST_TIMEOUT;
 pub use codec::{FEDERATION_PROTOCOL, FRAME_BYTES, FrameCodec};
-pub use config::{BeaconConfig, NetworkConfig, NetworkLimits};
+pub use config::{BeaconConfig, NetworkConfig, NetworkLimits, RelayLimits};
 pub use event::{
     ChannelId, Direction, Discovery, ForgetError, GossipError, Health, NetworkError, NetworkEvent,
     PeerInfo, Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,

@@ -121,7 +121,13 @@ impl Network {
             })
             .collect();
         let copied_at = self.copied_at.map(|(ip, at)| (ip, at.elapsed()));
-        Discovery { sources, bootstrap, copied_key: counts.copied_key, copied_at }
+        Discovery {
+            sources,
+            bootstrap,
+            relays: self.of_relays(),
+            copied_key: counts.copied_key,
+            copied_at,
+        }
     }
 
     fn of_mdns(&self) -> (Health, String) {

@@ -12,12 +12,14 @@ use libp2p::metrics::Metrics;
 use libp2p::pnet::PreSharedKey;
 use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChannel};
 use libp2p::swarm::ConnectionId;
-use libp2p::{Swarm, SwarmBuilder};
+use libp2p::{Swarm, SwarmBuilder, noise, yamux};
 use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Remembered};
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::address::{AddressError, PeerAddress, Transport, ip_of, is_dialable, multiaddr};
+use super::address::{
+    AddressError, PeerAddress, Transport, ip_of, is_dialable, is_relayed, multiaddr,
+};
 use super::behaviour::Behaviour;
 use super::codec::FRAME_BYTES;
 use super::config::NetworkConfig;
@@ -29,6 +31,7 @@ use super::event::{
 };
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::multicast::Multicast;
+use super::relaying::Reservations;
 use super::sources::Reports;
 use super::{from_libp2p, listen, to_libp2p, transport};
 
@@ -73,6 +76,8 @@ pub struct Network {
     blocked: BTreeSet<PeerId>,
     /// Connected peers that have not yet proved that they are spoken to.
     pub(super) unproved: BTreeSet<PeerId>,
+    /// The places at relays that are held or wanted.
+    pub(super) reservations: Reservations,
     pub(super) multicast: Multicast,
     /// What the sources told of in the last minute.
     pub(super) reports: Reports,
@@ -93,14 +98,15 @@ impl Network {
         let setup = |e: &dyn std::fmt::Display| NetworkError::Setup(e.to_string());
         let keypair = Keypair::ed25519_from_bytes(config.peer_key.seed()).map_err(|e| setup(&e))?;
         let own = PeerId::new(config.peer_key.public());
-        let behaviour = Behaviour::new(&config, &keypair).map_err(|e| setup(&e))?;
         let mut swarm = SwarmBuilder::with_existing_identity(keypair)
             .with_tokio()
             .with_quic()
             .with_other_transport(|keypair| Ok(transport::tcp(keypair, config.key)?))
             .map_err(|e| setup(&e))?
+            .with_relay_client(noise::Config::new, yamux::Config::default)
+            .map_err(|e| setup(&e))?
             .with_bandwidth_metrics(registry)
-            .with_behaviour(|_| behaviour)
+            .with_behaviour(|keypair, client| Ok(Behaviour::new(&config, keypair, client)?))
             .map_err(|e| setup(&e))?
             .with_swarm_config(|config| {
                 // A federation keeps its connections, also when nothing is said for a while.
@@ -143,6 +149,7 @@ impl Network {
             bans: BTreeMap::new(),
             blocked: BTreeSet::new(),
             unproved: BTreeSet::new(),
+            reservations: Reservations::new(),
             multicast: Multicast::default(),
             reports: Reports::new(Instant::now()),
             copied_at: None,
@@ -150,6 +157,10 @@ impl Network {
             copy_reported: None,
         };
         network.set_bootstrap(&network.config.bootstrap.clone())?;
+        network.add_relays(&network.config.relays.clone())?;
+        for address in network.config.external.clone() {
+            network.announce(&address);
+        }
         for peer in network.config.blocked.clone() {
             network.block(peer);
         }
@@ -306,7 +317,7 @@ impl Network {
             .ok_or_else(|| AddressError::TooMany(text.to_owned()))?;
         self.idle.retain(|idle| idle != text);
         let text = text.to_owned();
-        let new = Entry { text, address, configured: false, kept: false };
+        let new = Entry { text, address, configured: false, relay: false, kept: false };
         self.entries.entry(id).or_insert(new).kept = true;
         Ok(())
     }
@@ -328,10 +339,9 @@ impl Network {
         let gone = |entry: &Entry| parsed.iter().all(|(text, _)| *text != entry.text);
         let gone: Vec<_> =
             old.into_iter().filter(|(_, entry)| gone(entry)).map(|(id, _)| *id).collect();
-        let kept = self
-            .entries
-            .values()
-            .filter(|entry| entry.kept && parsed.iter().all(|(text, _)| *text != entry.text));
+        let kept = self.entries.values().filter(|entry| {
+            (entry.kept || entry.relay) && parsed.iter().all(|(text, _)| *text != entry.text)
+        });
         let distinct: BTreeSet<&String> = parsed.iter().map(|(text, _)| text).collect();
         if kept.count() + distinct.len() > ocm_discovery::BOOTSTRAP_ENTRIES {
             return Err(NetworkError::TooManyBootstrap(addresses.len()));
@@ -339,7 +349,7 @@ impl Network {
         for id in gone {
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             entry.configured = false;
-            if !entry.kept {
+            if !entry.kept && !entry.relay {
                 self.entries.remove(&id);
                 self.bootstrap.remove(id);
             }
@@ -348,7 +358,7 @@ impl Network {
         for (text, address) in parsed {
             let id = self.bootstrap.add(&text, now);
             let id = id.ok_or(NetworkError::TooManyBootstrap(addresses.len()))?;
-            let new = Entry { text, address, configured: true, kept: false };
+            let new = Entry { text, address, configured: true, relay: false, kept: false };
             self.entries.entry(id).or_insert(new).configured = true;
         }
         Ok(())
@@ -375,10 +385,14 @@ impl Network {
             match self.entries.iter_mut().find(|(_, entry)| entry.text == text) {
                 Some((id, entry)) => {
                     entry.kept = false;
-                    if entry.configured {
+                    if entry.configured || entry.relay {
                         return Err(ForgetError::Configured);
                     }
                     let (id, literal) = (*id, entry.address.place());
+                    if let Some(peer) = entry.address.peer().filter(|_| entry.address.is_relayed())
+                    {
+                        self.table.forget_relayed(&peer);
+                    }
                     self.entries.remove(&id);
                     (literal, self.bootstrap.remove(id))
                 }
@@ -503,11 +517,14 @@ impl Network {
         remembered
     }
 
-    /// Where this node can be dialled: multiaddrs without PeerId, one for each interface.
+    /// Where this node can be dialled: multiaddrs without PeerId, one for each interface, and those
+    /// through the relays at which it holds a place, with its PeerId.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<String> {
-        let listeners = self.swarm.listeners().filter(|a| ip_of(a).is_none_or(is_dialable));
-        let mut addresses: Vec<String> = listeners.map(ToString::to_string).collect();
+        let listeners = self.swarm.listeners().filter(|a| ip_of(a).is_some_and(is_dialable));
+        let relayed = self.swarm.external_addresses().filter(|a| is_relayed(a));
+        let mut addresses: Vec<String> =
+            listeners.chain(relayed).map(ToString::to_string).collect();
         addresses.sort_unstable();
         addresses
     }

@@ -3,6 +3,7 @@
 mod addresses;
 mod gossip;
 mod private;
+mod relays;
 
 use std::future::Future;
 use std::net::Ipv4Addr;

@@ -22,7 +22,7 @@ use crate::api::{Api, ApiConfig, BatchLimits, ServeError, Token};
 use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName};
 use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
-use crate::network::{BeaconConfig, Network, NetworkConfig};
+use crate::network::{BeaconConfig, Network, NetworkConfig, RelayLimits};
 use crate::store::{
     Commit, MemoryFrontier, Observer, OpenOptions, Opened, Store,
     memory::{MemoryBackend, MemoryDisk},
@@ -414,6 +414,9 @@ fn network_config(
         ..BeaconConfig::default()
     });
     network.bootstrap = seed_peers(config);
+    network.relays = settings.relays.iter().map(ToString::to_string).collect();
+    network.relay = settings.relay.then(RelayLimits::default);
+    network.external.clone_from(&settings.external_addresses);
     network.remember = settings.remember;
     network.remembered = kept.peers.clone();
     network.kept = kept.addresses.clone();

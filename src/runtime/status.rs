@@ -19,6 +19,7 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
         .into_iter()
         .map(|info| Connection {
             peer: info.peer,
+            relayed: info.relayed,
             address: info.addresses.into_iter().next().unwrap_or_default(),
             transport: info.transport.map_or("other", |transport| transport.name()),
             direction: match info.direction {
@@ -39,15 +40,13 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
         .sources
         .into_iter()
         .map(|source| {
-            let state = match source.health {
-                Health::Off => "off",
-                Health::Working => "ok",
-                Health::Troubled(_) => "troubled",
-                Health::Failing(_) => "failed",
-            };
+            let state = state_of(&source.health);
             SourceHealth { name: source.source.name(), state, detail: source.detail }
         })
         .collect();
+    if let Some((health, detail)) = discovery.relays {
+        sources.push(SourceHealth { name: "relays", state: state_of(&health), detail });
+    }
     if let Some((ip, ago)) = discovery.copied_at.filter(|(_, ago)| *ago < COPY_SHOWN) {
         sources.push(SourceHealth {
             name: "key",
@@ -66,6 +65,15 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
         blocked: network.blocked().copied().collect(),
         sources,
         network_key: network.key().map(|key| key.fingerprint().to_string()),
+    }
+}
+
+const fn state_of(health: &Health) -> &'static str {
+    match health {
+        Health::Off => "off",
+        Health::Working => "ok",
+        Health::Troubled(_) => "troubled",
+        Health::Failing(_) => "failed",
     }
 }
 

@@ -242,6 +242,7 @@ impl Harness {
             connections: vec![Connection {
                 peer: peer(),
                 address: "/ip4/192.0.2.9/tcp/8080".into(),
+                relayed: false,
                 transport: "tcp",
                 direction: "outbound",
                 since_ms: 1000,

@@ -160,6 +160,11 @@ impl Node {
         self.dir.path()
     }
 
+    /// Whether its log has this.
+    pub(crate) fn has_logged(&self, text: &str) -> bool {
+        std::fs::read_to_string(self.dir.path().join("log")).unwrap_or_default().contains(text)
+    }
+
     /// Asks its API, on its own loopback; `None` when no answer came.
     pub(crate) fn ask(
         &self,

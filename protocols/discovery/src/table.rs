@@ -403,6 +403,13 @@ impl PeerTable {
         }
     }
 
+    /// Forgets the addresses through relays at which a peer was known. One that is connected stays so.
+    pub fn forget_relayed(&mut self, peer: &PeerId) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.addresses.retain(|address, _| !address.ends_with("/p2p-circuit"));
+        }
+    }
+
     /// Forgets an address that turned out to be another peer's, or this node's own.
     pub fn forget_address(&mut self, peer: &PeerId, address: &str) {
         if let Some(entry) = self.peers.get_mut(peer) {

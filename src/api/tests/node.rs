@@ -73,7 +73,7 @@ async fn peers_are_shown_and_commanded() {
         peers,
         json!({"items": [{
             "peer_id": peer, "did": null, "address": "/ip4/192.0.2.9/tcp/8080",
-            "transport": "tcp", "direction": "outbound", "since": "1970-01-01T00:00:01.000Z",
+            "path": "direct", "transport": "tcp", "direction": "outbound", "since": "1970-01-01T00:00:01.000Z",
             "rtt_ms": 2.5, "source": "bootstrap", "agent": "ocm/0.1.0", "shared_spaces": [],
         }], "next": null})
     );

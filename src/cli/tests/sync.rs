@@ -145,7 +145,8 @@ fn peers_and_their_commands() {
             Reply::json(
                 200,
                 json!({"next": null, "items": [{
-                    "peer_id": PEER, "did": BOB, "address": "/ip4/192.0.2.7/tcp/8080", "transport": "tcp",
+                    "peer_id": PEER, "did": BOB, "address": "/ip4/192.0.2.7/tcp/8080",
+                    "path": "direct", "transport": "tcp",
                     "direction": "outbound", "since": "2026-01-31T09:30:01Z", "rtt_ms": 1.25,
                     "source": "bootstrap", "agent": "ocm/0.1.0", "shared_spaces": [SPACE],
                 }]}),
@@ -168,8 +169,8 @@ fn peers_and_their_commands() {
     assert_eq!(
         lines.next().unwrap(),
         format!(
-            "{PEER}  …wWsdvktH  /ip4/192.0.2.7/tcp/8080  outbound   1.2 ms  1       2026-01-31 \
-             09:30:01Z"
+            "{PEER}  …wWsdvktH  /ip4/192.0.2.7/tcp/8080  direct  tcp        outbound   1.2 ms  1       \
+             2026-01-31 09:30:01Z  bootstrap"
         )
     );
     assert_eq!(person.ask(&server, &["peer", "connect", "node:1"]).out, "dialling node:1\n");

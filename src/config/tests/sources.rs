@@ -35,6 +35,10 @@ const VARIABLES: &[Row] = &[
         let shown: Vec<String> = c.network.seed_peers.iter().map(ToString::to_string).collect();
         shown == ["127.0.0.1:8080", "/dns4/b.example/tcp/8080"]
     }),
+    ("OCM_NETWORK_RELAYS", "relay.example:8080", |c| {
+        c.network.relays.iter().map(ToString::to_string).eq(["relay.example:8080"])
+    }),
+    ("OCM_NETWORK_RELAY", "true", |c| c.network.relay),
     ("OCM_NETWORK_EXTERNAL_ADDRESSES", "/ip4/192.0.2.7/tcp/8080", |c| {
         c.network.external_addresses == ["/ip4/192.0.2.7/tcp/8080".parse().unwrap()]
     }),

@@ -19,7 +19,9 @@ pub enum NetnsError {
         printed: String,
     },
     /// A program cannot be run.
-    #[error("cannot run `{command}`: {source}; it belongs to the packages iproute2 and procps")]
+    #[error(
+        "cannot run `{command}`: {source}; it belongs to the packages iproute2, procps and iptables"
+    )]
     Run {
         /// The command with its arguments.
         command: String,

@@ -6,10 +6,20 @@ use std::net::IpAddr;
 use std::process::Command;
 use std::sync::Arc;
 
-use super::command::{ip, sysctl};
+use super::command::{ip, run, sysctl};
 use super::error::NetnsError;
 use super::namespace::Namespace;
 use super::site::{Lan, Switch};
+
+/// How a router translates the addresses of those behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Nat {
+    /// A port of a host is the same port outside, whomever it speaks to (port-restricted cone), as
+    /// long as no other host has it.
+    Cone,
+    /// A port of a host is another one, drawn at random, for everyone that it speaks to.
+    Symmetric,
+}
 
 /// The other end of a card's cable.
 #[derive(Debug)]
@@ -106,6 +116,32 @@ impl Host {
     /// [`NetnsError`].
     pub fn forward(&self) -> Result<(), NetnsError> {
         sysctl(self.name(), &["net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1"])
+    }
+
+    /// Makes it a router that hides its networks behind the address of one card (IPv4): who is not
+    /// spoken to from inside does not get in, and hears nothing.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub fn nat(&self, outside: &str, nat: Nat) -> Result<(), NetnsError> {
+        self.port(outside)?;
+        sysctl(self.name(), &["net.ipv4.ip_forward=1"])?;
+        let random: &[&str] = if nat == Nat::Symmetric { &["--random-fully"] } else { &[] };
+        let masquerade = ["-t", "nat", "-A", "POSTROUTING", "-o", outside, "-j", "MASQUERADE"];
+        self.iptables(&[&masquerade, random].concat())?;
+        // An answer of the router's own, or its memory of who knocked, would spoil what those inside
+        // begin at the same moment.
+        for chain in ["INPUT", "FORWARD"] {
+            let unknown = ["-m", "conntrack", "!", "--ctstate", "ESTABLISHED,RELATED"];
+            let drop = [&["-A", chain, "-i", outside], &unknown[..], &["-j", "DROP"]].concat();
+            self.iptables(&drop)?;
+        }
+        Ok(())
+    }
+
+    fn iptables(&self, args: &[&str]) -> Result<(), NetnsError> {
+        let head = ["netns", "exec", self.name(), "iptables", "-w"];
+        run("ip", &[&head, args].concat()).map(drop)
     }
 
     /// Writes a file that stands for one of `/etc` (`hosts`, `resolv.conf`) to the programs that

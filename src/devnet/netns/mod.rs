@@ -11,7 +11,7 @@
 //!                              namespace)
 //! ```
 //!
-//! It takes root and the programs `ip` and `sysctl`; [`can_run`] says whether this machine allows
+//! It takes root and the programs `ip` and `sysctl` (and `iptables` for a [`Nat`]); [`can_run`] says whether this machine allows
 //! it. Everything is removed when it is dropped, with the processes that still run in it. What a
 //! killed process left behind is recognised by the names (`ocm-PID-START-N-LABEL`: process, its
 //! start, a number, a word) and removed by [`sweep`], which every new site begins with; namespaces
@@ -26,7 +26,7 @@ mod site;
 mod tests;
 
 pub use error::NetnsError;
-pub use host::Host;
+pub use host::{Host, Nat};
 pub use namespace::sweep;
 pub use site::{Lan, Site};
 

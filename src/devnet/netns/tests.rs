@@ -21,19 +21,27 @@ fn possible() -> bool {
     }
 }
 
+/// A socket of a host. A program that another test begins to run holds what was open here for a
+/// moment, also after it was closed.
+fn bound(host: &Host, port: u16) -> UdpSocket {
+    let bind = || UdpSocket::bind(("0.0.0.0", port));
+    let socket = (0..100).find_map(|_| match host.within(bind).unwrap() {
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            std::thread::sleep(Duration::from_millis(10));
+            None
+        }
+        other => Some(other.unwrap()),
+    });
+    let socket = socket.expect("the port is never free");
+    socket.set_broadcast(true).unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    socket
+}
+
 /// Datagrams from one host to an address, of which another hears one in so many tries, a tenth of a
 /// second each.
 fn is_heard(from: &Host, to: &str, at: &Host, tries: usize) -> bool {
-    let bound = |host: &Host| {
-        host.within(|| {
-            let socket = UdpSocket::bind("0.0.0.0:9")?;
-            socket.set_broadcast(true)?;
-            socket.set_read_timeout(Some(Duration::from_millis(100))).map(|()| socket)
-        })
-        .unwrap()
-        .unwrap()
-    };
-    let (sender, receiver) = (bound(from), bound(at));
+    let (sender, receiver) = (bound(from, 9), bound(at, 9));
     (0..tries).any(|_| {
         // A route or a card that is not there is an error, or not, as the system likes.
         let _ = sender.send_to(b"hello", to);
@@ -135,4 +143,44 @@ fn an_error_names_the_command_and_what_it_said() {
     let error = site.host("a").unwrap().plug("eth0", &lan, &["nonsense/24"]).unwrap_err();
     let text = error.to_string();
     assert!(text.contains("address add nonsense/24") && text.contains("Error"), "{text}");
+}
+
+/// The address that a datagram comes from where it is heard; `None` if it is not.
+fn seen_from(from: &Host, port: u16, to: &str, at: &Host) -> Option<std::net::SocketAddr> {
+    let (sender, receiver) = (bound(from, port), bound(at, 9));
+    (0..100).find_map(|_| {
+        // A route that is not there yet is an error, or not, as the system likes.
+        let _ = sender.send_to(b"hello", to);
+        receiver.recv_from(&mut [0; 8]).ok().map(|(_, from)| from)
+    })
+}
+
+#[test]
+fn a_host_behind_a_nat_is_seen_at_the_router_and_is_not_reached_from_outside() {
+    if !possible() {
+        return;
+    }
+    for nat in [Nat::Cone, Nat::Symmetric] {
+        let site = Site::new().unwrap();
+        let (wan, home) = (site.lan().unwrap(), site.lan().unwrap());
+        let mut hosts: Vec<Host> =
+            ["inside", "router", "near", "far"].map(|label| site.host(label).unwrap()).into();
+        hosts[0].plug("eth0", &home, &["10.1.0.2/24"]).unwrap();
+        hosts[1].plug("eth0", &wan, &["203.0.113.11/24"]).unwrap();
+        hosts[1].plug("eth1", &home, &["10.1.0.1/24"]).unwrap();
+        hosts[2].plug("eth0", &wan, &["203.0.113.1/24"]).unwrap();
+        hosts[3].plug("eth0", &wan, &["203.0.113.2/24"]).unwrap();
+        hosts[0].route("default", [10, 1, 0, 1].into()).unwrap();
+        hosts[1].nat("eth0", nat).unwrap();
+        let near = seen_from(&hosts[0], 4000, "203.0.113.1:9", &hosts[2]).unwrap();
+        let far = seen_from(&hosts[0], 4000, "203.0.113.2:9", &hosts[3]).unwrap();
+        assert_eq!([near.ip(), far.ip()], [[203, 0, 113, 11]; 2].map(std::net::IpAddr::from));
+        match nat {
+            Nat::Cone => assert_eq!([near.port(), far.port()], [4000; 2]),
+            Nat::Symmetric => assert_ne!(near.port(), far.port()),
+        }
+        // Not even with a route.
+        hosts[2].route("10.1.0.0/24", [203, 0, 113, 11].into()).unwrap();
+        assert!(misses(&hosts[2], "10.1.0.2:9", &hosts[0]));
+    }
 }

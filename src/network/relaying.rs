@@ -1,0 +1,223 @@
+//! Relays (circuit relay v2): serving as one, and being reached through one.
+//!
+//! Whoever reserves a place at a relay is reached through it: the relay passes on bytes that the two
+//! ends encrypt and authenticate between themselves, as on any other connection.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use libp2p::core::transport::ListenerId;
+use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
+use libp2p::{Multiaddr, relay};
+use ocm_discovery::{BOOTSTRAP_BACKOFF, Led, PeerId};
+
+use super::address::{PeerAddress, ip_of, is_dialable, is_relayed, multiaddr, through};
+use super::behaviour::REQUEST_TIMEOUT;
+use super::config::RelayLimits;
+use super::dialling::Entry;
+use super::event::{Health, NetworkError, NetworkEvent};
+use super::swarm::Network;
+use super::{draw, from_libp2p, to_libp2p};
+
+/// How long a direct connection stands before one through a relay is left for it: both sides have
+/// seen it by then.
+const SETTLED: Duration = Duration::from_secs(2);
+
+/// What the library is told of the limits.
+pub(super) fn limited(limits: &RelayLimits) -> relay::Config {
+    relay::Config {
+        max_reservations: limits.reservations,
+        max_reservations_per_peer: limits.reservations_per_peer,
+        reservation_duration: limits.reservation,
+        max_circuits: limits.circuits,
+        max_circuits_per_peer: limits.circuits_per_peer,
+        max_circuit_duration: limits.circuit,
+        max_circuit_bytes: limits.circuit_bytes,
+        // How often each peer and each address may ask.
+        ..relay::Config::default()
+    }
+}
+
+/// A place at a relay, by the relay's name.
+pub(super) type Reservations = BTreeMap<PeerId, Reservation>;
+
+#[derive(Debug, Default)]
+pub(super) struct Reservation {
+    /// That of the reservation that is held or asked for.
+    listener: Option<ListenerId>,
+    held: bool,
+    /// Attempts in a row that came to nothing.
+    failures: u32,
+    /// It is not asked for before this time.
+    next: u64,
+    /// Why it is not held.
+    cause: Option<String>,
+}
+
+impl Network {
+    /// Dials these addresses for ever, and reserves a place at the relays they lead to.
+    pub(super) fn add_relays(&mut self, addresses: &[String]) -> Result<(), NetworkError> {
+        let now = self.now_ms();
+        for text in addresses {
+            let told = |error: &dyn std::fmt::Display| NetworkError::Relay(error.to_string());
+            let address: PeerAddress = text.parse().map_err(|e| told(&e))?;
+            address.check_transport(self.config.tcp, self.config.quic).map_err(|e| told(&e))?;
+            if address.is_relayed() {
+                return Err(told(&format!("{text:?} is itself reached through a relay")));
+            }
+            let id = self.bootstrap.add(text, now);
+            let id = id.ok_or_else(|| NetworkError::TooManyBootstrap(self.entries.len() + 1))?;
+            let text = text.clone();
+            let new = Entry { text, address, configured: false, relay: true, kept: false };
+            self.entries.entry(id).or_insert(new).relay = true;
+        }
+        Ok(())
+    }
+
+    /// The configured relays that are found: who each is, and an address that leads there.
+    fn relays(&self) -> Vec<(PeerId, Multiaddr)> {
+        let mut relays = Vec::new();
+        for status in self.bootstrap.status() {
+            let entry = self.entries.values().find(|e| e.relay && e.text == status.text);
+            let Some(entry) = entry else { continue };
+            for (name, led) in status.led {
+                let Some(Led::Peer(peer)) = led else { continue };
+                let given = || {
+                    let socket: SocketAddr = name.parse().ok()?;
+                    let transports = entry.address.transports(self.config.tcp, self.config.quic);
+                    Some(multiaddr(socket.ip(), socket.port(), *transports.first()?))
+                };
+                let dialled = self.connected.dialled_address(&peer).cloned();
+                relays.extend(dialled.or_else(given).map(|address| (peer, address)));
+            }
+        }
+        relays
+    }
+
+    /// Asks for the places that are not held.
+    pub(super) fn reserve_due(&mut self) {
+        if !self.entries.values().any(|entry| entry.relay) {
+            return;
+        }
+        let now = self.now_ms();
+        let relays = self.relays();
+        self.reservations.retain(|peer, place| {
+            place.listener.is_some() || relays.iter().any(|(relay, _)| relay == peer)
+        });
+        for (peer, address) in relays {
+            let place = self.reservations.entry(peer).or_default();
+            let due = place.listener.is_none() && place.next <= now;
+            let Some(name) = to_libp2p(&peer).filter(|_| due && self.connected.is_direct(&peer))
+            else {
+                continue;
+            };
+            match self.swarm.listen_on(through(address, name)) {
+                Ok(listener) => place.listener = Some(listener),
+                Err(error) => place.failed(error.to_string(), now),
+            }
+        }
+    }
+
+    /// What the relays said.
+    pub(super) fn on_relay_client(&mut self, event: &relay::client::Event) {
+        let relay::client::Event::ReservationReqAccepted { relay_peer_id, renewal, .. } = event
+        else {
+            return;
+        };
+        let Some(place) = from_libp2p(relay_peer_id).and_then(|p| self.reservations.get_mut(&p))
+        else {
+            return;
+        };
+        *place = Reservation { listener: place.listener, held: true, ..Reservation::default() };
+        if !renewal {
+            let leads_there = |address: &&Multiaddr| {
+                let name = libp2p::multiaddr::Protocol::P2p(*relay_peer_id);
+                is_relayed(address) && address.iter().any(|part| part == name)
+            };
+            let address = self.swarm.external_addresses().find(leads_there);
+            self.ready.extend(
+                address.map(|address| NetworkEvent::Listening { address: address.to_string() }),
+            );
+        }
+    }
+
+    /// A listener ended; if it was a place at a relay, returns the relay.
+    pub(super) fn on_place_lost(&mut self, listener: ListenerId, cause: &str) -> Option<PeerId> {
+        let now = self.now_ms();
+        let (peer, place) =
+            self.reservations.iter_mut().find(|(_, place)| place.listener == Some(listener))?;
+        place.failed(cause.to_owned(), now);
+        Some(*peer)
+    }
+
+    /// Makes a second circuit to those that are reached through a relay alone: each new one has its
+    /// ends punch holes, and the first may have been made before they knew where they are seen.
+    pub(super) fn punch_again(&mut self) {
+        for (peer, address) in self.connected.punches_due(self.now_ms()) {
+            let Some(name) = to_libp2p(&peer) else { continue };
+            let opts = DialOpts::peer_id(name).addresses(vec![address]);
+            if let Err(error) = self.swarm.dial(opts.condition(PeerCondition::Always).build()) {
+                tracing::debug!(%peer, %error, "no second circuit");
+            }
+        }
+    }
+
+    /// Ends the connections through relays that another one has taken the place of: once nothing is
+    /// under way on them, and in any case when that would have been answered.
+    pub(super) fn leave_circuits(&mut self) {
+        for (peer, circuit, direct_ms) in self.connected.superseded(self.now_ms()) {
+            let busy = self.asking.values().any(|(_, asked)| *asked == peer)
+                || self.asked.values().any(|asked| asked.peer == peer);
+            let wait = if busy { REQUEST_TIMEOUT } else { SETTLED };
+            if u128::from(direct_ms) >= wait.as_millis() {
+                self.swarm.close_connection(circuit);
+            }
+        }
+    }
+
+    /// A relay tells those who reserve where it is.
+    pub(super) fn announce(&mut self, address: &Multiaddr) {
+        let Some(ip) = ip_of(address).filter(|ip| is_dialable(*ip)) else { return };
+        let alone = self.config.bind.iter().all(IpAddr::is_loopback);
+        if self.config.relay.is_some() && (alone || !ip.is_loopback()) {
+            self.swarm.add_external_address(address.clone());
+        }
+    }
+
+    /// How it stands with the places at relays; `None` where none are configured.
+    pub(super) fn of_relays(&self) -> Option<(Health, String)> {
+        let wanted = self.entries.values().filter(|entry| entry.relay).count();
+        if wanted == 0 {
+            return None;
+        }
+        let held = self.reservations.values().filter(|place| place.held).count();
+        let detail = format!("a place is held at {held} relays, {wanted} addresses are configured");
+        let places = self.reservations.iter().filter(|(_, place)| !place.held);
+        let mut causes: Vec<String> = places
+            .filter_map(|(peer, place)| Some(format!("{peer}: {}", place.cause.as_ref()?)))
+            .collect();
+        causes.extend(self.bootstrap.status().into_iter().filter_map(|status| {
+            let relay = self.entries.values().any(|e| e.relay && e.text == status.text);
+            Some(format!("{}: {}", status.text, status.cause.filter(|_| relay)?))
+        }));
+        let cause = causes.join("; ");
+        Some(match (held, causes.is_empty()) {
+            (0, true) => (Health::Failing("no place is held yet".to_owned()), detail),
+            (0, false) => (Health::Failing(cause.clone()), format!("{detail}; {cause}")),
+            (_, true) => (Health::Working, detail),
+            (_, false) => (Health::Troubled(cause.clone()), format!("{detail}; {cause}")),
+        })
+    }
+}
+
+impl Reservation {
+    /// It is not held, and asked for again later.
+    fn failed(&mut self, cause: String, now: u64) {
+        self.listener = None;
+        self.held = false;
+        self.next = now.saturating_add(BOOTSTRAP_BACKOFF.delay(self.failures, draw()));
+        self.failures = self.failures.saturating_add(1);
+        self.cause = Some(cause);
+    }
+}
