@@ -520,6 +520,18 @@ mod tests {
         };
         assert_ne!(timeout(&[]), 5);
         assert_eq!(timeout(&[("OCM_API_BATCH_TIMEOUT_SECONDS", "5")]), 5);
+        let crowd = network(&[
+            ("OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS", "4"),
+            ("OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK", "5"),
+        ]);
+        let limits = (crowd.limits.connections_per_address, crowd.limits.connections_per_network);
+        assert_eq!(limits, (4, 5));
+        let listed =
+            [("OCM_NETWORK_ALLOW", "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK")];
+        assert!(network(&[]).allowed.is_none() && network(&listed).allowed.is_some());
+        assert!(core_settings(&config(&listed)).allowed.is_some());
+        assert!(network(&[]).relay.is_none());
+        assert!(network(&[("OCM_NETWORK_RELAY", "true")]).relay.is_some());
         assert!(network(&[]).mdns && !network(&[("OCM_NETWORK_MDNS", "off")]).mdns);
         assert!(network(&[]).remember && !network(&[("OCM_NETWORK_REMEMBER", "off")]).remember);
         let bind = |variables: &[_]| network(variables).bind.len();

@@ -14,11 +14,12 @@ use tempfile::TempDir;
 use crate::process::{Client, Process};
 
 /// What handing on shows: caches, limits, pauses, what would take days, and what would speak to the network around.
-const ELSEWHERE: [&str; 12] = [
+const ELSEWHERE: [&str; 13] = [
     "OCM_DATABASE_CACHE_MIB",
     "OCM_NETWORK_MDNS",
     "OCM_NETWORK_BEACON_HOSTS",
     "OCM_NETWORK_ALLOW",
+    "OCM_NETWORK_RELAY",
     "OCM_NETWORK_REMEMBER",
     "OCM_NETWORK_MAX_PEERS",
     "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS",
@@ -93,6 +94,7 @@ const CASES: &[Case] = &[
     case("OCM_BIND_ADDRESS", "127.0.0.2", |seen, _, _| seen.listens("/ip4/127.0.0.2/")),
     case("OCM_ENABLE_NETWORK_CALLS", "false", |seen, _, _| !seen.listens("/")),
     case("OCM_SEED_PEERS", "127.0.0.1:{port}", |seen, _, _| seen.source("bootstrap") != "off"),
+    case("OCM_NETWORK_RELAYS", "127.0.0.1:{port}", |seen, _, _| seen.source("relays") != "off"),
     case("OCM_NETWORK_EXTERNAL_ADDRESSES", "/ip4/192.0.2.7/tcp/8080", |seen, _, _| {
         seen.invitation().contains("/ip4/192.0.2.7/tcp/8080")
     }),
