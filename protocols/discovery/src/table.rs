@@ -1,10 +1,13 @@
 //! The peers heard of, and whom to dial when.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod entry;
+
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use ocm_record::Boot;
 
+use self::entry::Entry;
 use crate::backoff::PEER_BACKOFF;
 use crate::beacon::Beacon;
 use crate::peer_id::PeerId;
@@ -160,28 +163,6 @@ pub struct TableCounts {
     pub full: u64,
     /// Peers evicted for others.
     pub evicted: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Address {
-    source: Source,
-    heard: u64,
-}
-
-#[derive(Debug, Clone)]
-struct Entry {
-    source: Source,
-    addresses: BTreeMap<String, Address>,
-    heard: u64,
-    /// Since when it is connected.
-    connected: Option<u64>,
-    /// When it was last connected, if ever.
-    last: Option<u64>,
-    failures: u32,
-    /// Not dialled before this time.
-    next: u64,
-    /// A dial is under way; taken as failed when it is not answered for after this long.
-    dialling: Option<u64>,
 }
 
 /// A peer that was connected before and is heard of on the local link is dialled again after at
@@ -578,74 +559,6 @@ impl PeerTable {
             }
             None => false,
         }
-    }
-}
-
-impl Entry {
-    fn new(source: Source, now: u64) -> Self {
-        Self {
-            source,
-            addresses: BTreeMap::new(),
-            heard: now,
-            connected: None,
-            last: None,
-            failures: 0,
-            next: now,
-            dialling: None,
-        }
-    }
-
-    fn add_address(&mut self, address: &str, source: Source, now: u64, limit: usize) {
-        if let Some(known) = self.addresses.get_mut(address) {
-            if known.source.life_ms() < source.life_ms() {
-                known.source = source;
-            }
-            known.heard = known.heard.max(now);
-            return;
-        }
-        if limit == 0 {
-            return;
-        }
-        while self.addresses.len() >= limit {
-            // What anyone on the link may say drives out nothing that outlasts it.
-            let oldest = self
-                .addresses
-                .iter()
-                .min_by_key(|(text, a)| (a.source.life_ms(), a.heard, *text))
-                .map(|(t, a)| (t.clone(), a.source.life_ms()));
-            match oldest {
-                Some((_, life_ms)) if life_ms > source.life_ms() => return,
-                Some((text, _)) => self.addresses.remove(&text),
-                None => break,
-            };
-        }
-        self.addresses.insert(address.to_owned(), Address { source, heard: now });
-    }
-
-    fn newest_first(&self) -> Vec<String> {
-        let mut texts: Vec<(&String, u64)> =
-            self.addresses.iter().map(|(text, a)| (text, a.heard)).collect();
-        texts.sort_by_key(|(_, heard)| std::cmp::Reverse(*heard));
-        texts.into_iter().map(|(text, _)| text.clone()).collect()
-    }
-
-    /// The hosts of its addresses.
-    fn hosts(&self) -> BTreeSet<&str> {
-        self.addresses.keys().map(|address| host_of(address)).collect()
-    }
-
-    fn fail(&mut self, now: u64, random: u64) {
-        self.dialling = None;
-        self.next = now.saturating_add(PEER_BACKOFF.delay(self.failures, random));
-        self.failures = self.failures.saturating_add(1);
-    }
-}
-
-/// The part of an address that names the host: of a multiaddr the first two parts, else the whole.
-fn host_of(address: &str) -> &str {
-    match address.match_indices('/').nth(2) {
-        Some((end, _)) => &address[..end],
-        None => address,
     }
 }
 

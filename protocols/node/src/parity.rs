@@ -204,13 +204,13 @@ impl Node {
         shared.audit.equal = same;
         let since = peer.before.max(lost);
         let belied = same.then(|| self.stuck.contradiction(space, id, since)).flatten();
+        let (equal_since_ms, differs_since_ms) =
+            ParityState::spans(before, (equal, same), now, now);
         let state = ParityState {
             did,
             at_ms: now,
-            equal_since_ms: equal
-                .then(|| before.and_then(ParityState::equal_until_now).unwrap_or(now)),
-            differs_since_ms: (!same)
-                .then(|| before.and_then(|before| before.differs_since_ms).unwrap_or(now)),
+            equal_since_ms,
+            differs_since_ms,
             comparable,
             comparison,
             ours,

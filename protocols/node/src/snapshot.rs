@@ -168,6 +168,20 @@ pub struct ParityState {
 }
 
 impl ParityState {
+    /// Since when both are equal, and since when they differ, after a comparison at a time that is
+    /// noticed now: what held before goes on.
+    pub(crate) fn spans(
+        before: Option<&Self>,
+        (equal, same): (bool, bool),
+        at_ms: u64,
+        now: u64,
+    ) -> (Option<u64>, Option<u64>) {
+        let equal_since = equal.then(|| before.and_then(Self::equal_until_now).unwrap_or(at_ms));
+        let differs_since =
+            (!same).then(|| before.and_then(|before| before.differs_since_ms).unwrap_or(now));
+        (equal_since, differs_since)
+    }
+
     /// Since when both are equal, if nothing is known to have differed since then.
     pub(crate) fn equal_until_now(&self) -> Option<u64> {
         self.equal_since_ms.filter(|_| self.differs_since_ms.is_none())

@@ -51,13 +51,13 @@ impl Node {
         let equal = same && comparable;
         let at_ms = time.min(now);
         let (here, there) = if same { Default::default() } else { at_least(&ours, &theirs) };
+        let (equal_since_ms, differs_since_ms) =
+            ParityState::spans(before, (equal, same), at_ms, now);
         let state = ParityState {
             did,
             at_ms,
-            equal_since_ms: equal
-                .then(|| before.and_then(ParityState::equal_until_now).unwrap_or(at_ms)),
-            differs_since_ms: (!same)
-                .then(|| before.and_then(|before| before.differs_since_ms).unwrap_or(now)),
+            equal_since_ms,
+            differs_since_ms,
             comparable,
             comparison,
             ours,
