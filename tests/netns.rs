@@ -10,6 +10,8 @@ mod bootstrap;
 mod cards;
 #[path = "kubernetes/cluster.rs"]
 mod cluster;
+#[path = "netns/devnet.rs"]
+mod devnet;
 #[path = "netns/hostile.rs"]
 mod hostile;
 #[path = "netns/lan.rs"]

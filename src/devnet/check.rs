@@ -69,6 +69,21 @@ pub(crate) fn apart(node: &Node, from: &[PeerName]) -> Look<()> {
     }
 }
 
+/// Whether the node is connected to this one, and with an address that is this one's.
+pub(crate) fn connected_at(node: &Node, peer: &PeerName, address: &str) -> Look<()> {
+    let answer = match node.get("/peers") {
+        Ok(answer) => answer,
+        Err(error) => return not_yet(&error),
+    };
+    let at = |item: &&Json| item["peer_id"] == peer.peer_id.as_str();
+    let (index, found) = (peer.index, answer.items().iter().find(at));
+    match found.and_then(|item| item["address"].as_str()) {
+        Some(found) if found.contains(address) => Look::There(()),
+        Some(found) => Look::NotYet(format!("is connected to node {index} at {found}")),
+        None => Look::NotYet(format!("is not connected to node {index}")),
+    }
+}
+
 /// Whether a space has arrived at the node, with the node's own role in it.
 pub(crate) fn joined(node: &Node, space: &str, role: &str) -> Look<()> {
     match node.get(&format!("/v1/spaces/{}", escaped(space))) {

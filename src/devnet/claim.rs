@@ -4,6 +4,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::error::{DevnetError, file};
+use super::hosts;
 use super::state::{Devnet, LOCK_FILE, STATE_FILE};
 
 /// Makes sure that nothing but the lock is in a directory. What a devnet left there whose nodes
@@ -37,6 +38,7 @@ pub(crate) fn clear(dir: &Path) -> Result<bool, DevnetError> {
 
 /// Removes what a devnet keeps in its directory, and nothing else.
 pub(crate) fn remove(dir: &Path, devnet: &Devnet) -> Result<(), DevnetError> {
+    hosts::remove(devnet)?;
     for node in &devnet.nodes {
         // Not where the file says: a directory may have been moved or copied.
         let data_dir = dir.join(node.name());

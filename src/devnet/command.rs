@@ -8,12 +8,14 @@ use serde_json::{Value as Json, json};
 
 use super::claim;
 use super::error::DevnetError;
+use super::hosts;
 use super::interrupt::Interrupt;
+use super::links;
 use super::load;
 use super::partition::{self, Groups};
 use super::process::{self, Standing};
 use super::single;
-use super::state::{Devnet, Lock, make_directory};
+use super::state::{Devnet, Lock, Nat, make_directory};
 use super::table::{self, Row};
 use super::up::{self, Build};
 use super::wait::{Node, Patience};
@@ -21,6 +23,8 @@ use super::{DevnetArgs, DevnetCommand, UpArgs};
 
 /// How long a change of a running devnet may take.
 const CHANGE: Duration = Duration::from_secs(30);
+/// The same where links are changed: who is cut off is missed after 20 to 40 s, and then dialled again.
+const CHANGE_OF_LINKS: Duration = Duration::from_secs(180);
 /// Lines of a log that are shown of a node that misses something.
 const TAIL: usize = 12;
 /// Nodes whose logs are shown; with more, the first lines would be out of sight.
@@ -87,7 +91,8 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
     let lock = Lock::take(dir)?;
     let mut devnet = Devnet::load(dir)?;
     let interrupt = Interrupt::listen()?;
-    let patience = Patience::new(CHANGE, &interrupt);
+    let within = if devnet.site.is_some() { CHANGE_OF_LINKS } else { CHANGE };
+    let patience = Patience::new(within, &interrupt);
     let shown = match command {
         DevnetCommand::Kill { index } => {
             single::kill(&mut devnet, dir, index)?;
@@ -100,14 +105,18 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
         }
         DevnetCommand::Partition { groups } => {
             let parsed = Groups::parse(&groups, devnet.nodes.len())?;
-            partition::arrange(&devnet, &parsed, &patience)?;
+            if devnet.site.is_some() {
+                complain("devnet: the links are cut; the groups come to miss each other");
+            }
+            partition::arrange(&mut devnet, dir, &parsed, &patience)?;
             let people = format!("{} groups are apart: {groups}\n", parsed.count());
             Shown::new(json!({"partition": groups}), people)
         }
         DevnetCommand::Heal => {
-            let left = partition::arrange(&devnet, &Groups::whole(devnet.nodes.len()), &patience)?;
+            let whole = Groups::whole(devnet.nodes.len());
+            let left = partition::arrange(&mut devnet, dir, &whole, &patience)?;
             let mut people = "all nodes reach each other again\n".to_owned();
-            if !left.is_empty() {
+            if !left.is_empty() && devnet.site.is_none() {
                 let left: Vec<String> = left.iter().map(ToString::to_string).collect();
                 people = format!(
                     "all nodes that run reach each other again; what does not, node {}, still keeps \
@@ -116,6 +125,23 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
                 );
             }
             Shown::new(json!({"partition": null, "not_running": left}), people)
+        }
+        DevnetCommand::Loss { nodes, percent } => {
+            links::lose(&mut devnet, dir, &nodes, percent)?;
+            let people = format!("the links of nodes {nodes} lose {percent} % of their packets\n");
+            Shown::new(json!({"nodes": nodes, "loss_percent": percent}), people)
+        }
+        DevnetCommand::Rate { nodes, rate } => {
+            links::limit(&mut devnet, dir, &nodes, rate)?;
+            let people = format!("the links of nodes {nodes}: {rate}\n");
+            Shown::new(json!({"nodes": nodes, "rate_bits": rate.0}), people)
+        }
+        DevnetCommand::Move { index } => {
+            let nat = devnet.node(index)?.host.as_ref().and_then(|host| host.nat);
+            resettle(&mut devnet, dir, index, nat, &patience)?
+        }
+        DevnetCommand::Nat { index, kind, off } => {
+            resettle(&mut devnet, dir, index, (!off).then_some(kind), &patience)?
         }
         DevnetCommand::Down { keep } => {
             let shown = take_down(dir, &mut devnet, keep, &interrupt)?;
@@ -135,9 +161,25 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
     Ok(Some(shown))
 }
 
+/// `ocm devnet move` and `nat`.
+fn resettle(
+    devnet: &mut Devnet,
+    dir: &Path,
+    index: usize,
+    nat: Option<Nat>,
+    patience: &Patience,
+) -> Result<Shown, DevnetError> {
+    let host = links::resettle(devnet, dir, index, nat)?;
+    complain(&format!("devnet: node {index} is at {host}; its peers miss it, and find it again"));
+    let found = links::until_found(devnet, index, &host, patience)?;
+    let connected = if found { "connected again" } else { "does not run" };
+    let people = format!("node {index} is at {host}, and {connected}\n");
+    Ok(Shown::new(json!({"index": index, "host": host, "connected": found}), people))
+}
+
 /// `ocm devnet up`.
 fn make(dir: &Path, args: &UpArgs, json: bool) -> Result<Shown, DevnetError> {
-    let plan = up::plan(usize::from(args.nodes), args.base_port)?;
+    let plan = up::plan(args)?;
     let interrupt = Interrupt::listen()?;
     make_directory(dir)?;
     let lock = Lock::take(dir)?;
@@ -213,6 +255,7 @@ fn take_down(
     devnet.kept = keep;
     devnet.save(dir)?;
     let what = if keep {
+        hosts::remove(devnet)?;
         format!("files are kept in {}", dir.display())
     } else {
         claim::remove(dir, devnet)?;

@@ -33,9 +33,10 @@ pub(crate) fn settings(of_launcher: impl Fn(&str) -> Option<String>) -> BTreeMap
 
 /// The variables of a node.
 pub(crate) fn of_node(devnet: &Devnet, node: &NodeEntry) -> BTreeMap<String, OsString> {
+    let hosts = devnet.site.is_some();
     let seeds: Vec<String> = neighbours(node.index, devnet.nodes.len())
         .filter_map(|index| devnet.nodes.get(index))
-        .map(|peer| format!("127.0.0.1:{}", peer.port))
+        .map(|peer| seed(devnet, peer))
         .collect();
     let mut variables: BTreeMap<String, OsString> =
         devnet.settings.iter().map(|(name, value)| (name.clone(), value.into())).collect();
@@ -44,12 +45,17 @@ pub(crate) fn of_node(devnet: &Devnet, node: &NodeEntry) -> BTreeMap<String, OsS
     };
     set("OCM_DATA_DIR", node.data_dir.clone().into());
     set("OCM_IDENTITY_HANDLE", node.name().into());
-    set("OCM_BIND_ADDRESS", "127.0.0.1".into());
+    set("OCM_BIND_ADDRESS", if hosts { "0.0.0.0" } else { "127.0.0.1" }.into());
     set("OCM_NETWORK_PORT", node.port.to_string().into());
     set("OCM_API_LISTEN", node.api.clone().into());
     set("OCM_NETWORK_MDNS", "false".into());
     set("OCM_NETWORK_BEACON", "false".into());
     set("OCM_SEED_PEERS", seeds.join(",").into());
+    match devnet.nodes.first().filter(|_| hosts) {
+        Some(first) if first.index == node.index => set("OCM_NETWORK_RELAY", "true".into()),
+        Some(first) => set("OCM_NETWORK_RELAYS", seed(devnet, first).into()),
+        None => {}
+    }
     if let Some(ports) = ports::of_node(devnet.base_port, node.index) {
         set("OCM_DISCOVERY_PORT", ports.discovery.to_string().into());
     }
@@ -57,6 +63,14 @@ pub(crate) fn of_node(devnet: &Devnet, node: &NodeEntry) -> BTreeMap<String, OsS
         set("OCM_SPACE_DEFAULT", shared.into());
     }
     variables
+}
+
+/// Where a node is found, as it stands among the seed peers of others.
+pub(crate) fn seed(devnet: &Devnet, peer: &NodeEntry) -> String {
+    match devnet.site {
+        Some(_) => format!("{}:{}", peer.name(), peer.port),
+        None => format!("127.0.0.1:{}", peer.port),
+    }
 }
 
 /// Gives a command the environment of a node: what this process has, but nothing of OCM's and

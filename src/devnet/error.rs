@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
+use super::netns::NetnsError;
 use crate::client::ClientError;
 
 /// What one node has not reached, or has done wrong.
@@ -143,6 +144,20 @@ pub enum DevnetError {
     /// A load that cannot be.
     #[error("{0}")]
     Load(String),
+    /// Nodes have no links of their own.
+    #[error(
+        "the nodes of this devnet are no hosts of their own, and have no links: start one with `ocm \
+         devnet up --netns` (as root on Linux)"
+    )]
+    NoHosts,
+    /// The relay is to stay where it is.
+    #[error(
+        "node 0 is the relay of this devnet, which all must reach: put another node behind a router"
+    )]
+    Relay,
+    /// Hosts are not as they are to be.
+    #[error(transparent)]
+    Netns(#[from] NetnsError),
     /// A program cannot be run.
     #[error("cannot run {program}: {source}")]
     Run {
@@ -232,6 +247,8 @@ impl DevnetError {
             | Self::PortTaken { .. }
             | Self::PortRange { .. }
             | Self::Groups(_)
+            | Self::NoHosts
+            | Self::Relay
             | Self::Load(_) => 2,
             Self::NotRunning(_) => 3,
             Self::Refused { source, .. } => match **source {

@@ -26,7 +26,7 @@ struct World {
     links: BTreeSet<(usize, usize)>,
     blocked: BTreeSet<(usize, usize)>,
     answers: BTreeMap<(usize, String), (u16, Json)>,
-    asked: Vec<(usize, String)>,
+    asked: Vec<(usize, String, Json)>,
 }
 
 impl Fake {
@@ -67,7 +67,15 @@ impl Fake {
     /// How often it was asked this.
     pub(super) fn asked(&self, request: &str) -> usize {
         let asked = &self.world.lock().unwrap().asked;
-        asked.iter().filter(|(index, asked)| *index == self.index && asked == request).count()
+        asked.iter().filter(|(index, asked, _)| *index == self.index && asked == request).count()
+    }
+
+    /// What it was told with this request, each time.
+    pub(super) fn told(&self, request: &str) -> Vec<Json> {
+        let asked = &self.world.lock().unwrap().asked;
+        let asked =
+            asked.iter().filter(|(index, asked, _)| *index == self.index && asked == request);
+        asked.map(|(_, _, body)| body.clone()).collect()
     }
 
     /// The PeerIds that it blocks.
@@ -98,7 +106,7 @@ impl World {
     }
 
     fn handle(&mut self, index: usize, request: &str, body: &Json) -> (u16, Json) {
-        self.asked.push((index, request.to_owned()));
+        self.asked.push((index, request.to_owned(), body.clone()));
         if let Some(answer) = self.answers.get(&(index, request.to_owned())) {
             return answer.clone();
         }

@@ -7,6 +7,11 @@
 //! seed peers on 127.0.0.1, without mDNS and beacon: each knows all others where there are at most
 //! ten, else those at distances 1, 2, 4, … on a ring.
 //!
+//! With `--netns`, each node is a host of its own, in a network namespace with an address and a link of
+//! its own ([`netns`]), which can be cut, lose packets, be slow, get another address, and stand behind
+//! a router. Nodes are called by name there, and node 0 is a relay for all. No address of the machine
+//! itself is taken; what speaks to a node does so on its host.
+//!
 //! There are two spaces, made by node 0: a shared one (`write: members`, `read: open`), in which
 //! every node is a writer and which is every node's default, and a members-only one, in which the
 //! last node has no role. `up` ends well only when every node is connected to every other that it
@@ -22,14 +27,16 @@ mod claim;
 mod command;
 mod environment;
 mod error;
+mod hosts;
 mod interrupt;
+mod links;
 mod load;
 mod mesh;
-#[cfg(target_os = "linux")]
 pub mod netns;
 mod partition;
 mod ports;
 mod process;
+mod rate;
 mod single;
 mod state;
 mod table;
@@ -50,7 +57,8 @@ use clap::{Args, Subcommand};
 pub use command::run;
 pub use error::{DevnetError, Missing};
 pub use load::LoadArgs;
-pub use state::{Devnet, NodeEntry, STATE_FILE, Spaces};
+pub use rate::Rate;
+pub use state::{Devnet, HostEntry, Nat, NodeEntry, STATE_FILE, Spaces};
 
 /// A federation of nodes on this machine.
 #[derive(Debug, Clone, Args)]
@@ -110,7 +118,8 @@ pub enum DevnetCommand {
     #[command(
         after_help = "Example:\n  ocm devnet partition 0,1/2\n  ocm devnet partition 0-4/5-9\n\n\
                       Both sides block each other over their API, also after they were stopped \
-                      and started: `ocm devnet heal` ends it."
+                      and started; where each node is a host of its own, the links between the \
+                      groups are cut. `ocm devnet heal` ends it."
     )]
     Partition {
         /// Indexes separated by commas, groups by slashes; each node is named once
@@ -119,6 +128,54 @@ pub enum DevnetCommand {
     /// End a partition: every node may reach every other one, and does
     #[command(after_help = "Example:\n  ocm devnet heal")]
     Heal,
+    /// Have the links of nodes lose packets (with --netns)
+    #[command(
+        after_help = "Example:\n  ocm devnet loss 0,1 30%\n  ocm devnet loss 0-4 0%\n\nPackets of \
+                      IPv4 are drawn at random, in each direction."
+    )]
+    Loss {
+        /// Indexes separated by commas, ranges as 0-4
+        nodes: String,
+        /// How many of a hundred packets: 0% to 100%
+        #[arg(value_parser = rate::percent)]
+        percent: u8,
+    },
+    /// Bound what the links of nodes let through (with --netns)
+    #[command(
+        after_help = "Example:\n  ocm devnet rate 2 64kbit\n  ocm devnet rate 0-4 off\n\nWhat comes \
+                      faster waits for up to 100 ms, and then is lost."
+    )]
+    Rate {
+        /// Indexes separated by commas, ranges as 0-4
+        nodes: String,
+        /// Bits a second in each direction (kbit, mbit, gbit), or off
+        rate: Rate,
+    },
+    /// Give a node's host another address, and wait until it is connected again (with --netns)
+    #[command(after_help = "Example:\n  ocm devnet move 2")]
+    Move {
+        /// The node
+        #[arg(value_name = "I")]
+        index: usize,
+    },
+    /// Put a node's host behind a router that translates addresses, and wait until it is connected \
+    /// again (with --netns)
+    #[command(
+        after_help = "Example:\n  ocm devnet nat 1\n  ocm devnet nat 2 symmetric\n  ocm devnet nat 1 \
+                      --off\n\nThe others reach it no more, it reaches them; two behind routers \
+                      meet through node 0, which is a relay."
+    )]
+    Nat {
+        /// The node, any but node 0
+        #[arg(value_name = "I")]
+        index: usize,
+        /// How the router translates
+        #[arg(value_enum, default_value = "cone")]
+        kind: Nat,
+        /// Take the router away again
+        #[arg(long, conflicts_with = "kind")]
+        off: bool,
+    },
     /// Write memories at a rate, and measure how soon every node has each
     #[command(
         after_help = "Example:\n  ocm devnet load --rate 100 --seconds 10 --size 300\n\nPrints the \
@@ -146,6 +203,9 @@ pub struct UpArgs {
         value_parser = clap::value_parser!(u8).range(2..=64)
     )]
     pub nodes: u8,
+    /// Make each node a host of its own, with a link of its own (network namespaces; root on Linux)
+    #[arg(long)]
+    pub netns: bool,
     /// Stop and remove it when everything was seen to hold, or failed to
     #[arg(long)]
     pub once: bool,

@@ -39,6 +39,15 @@ pub(crate) struct Base {
     _claim: Option<File>,
 }
 
+/// The base of nodes that are hosts of their own, whose ports nobody else has.
+pub(crate) fn of_hosts(asked: Option<u16>, nodes: usize) -> Result<Base, DevnetError> {
+    let port = asked.unwrap_or(FIRST);
+    match of_node(port, nodes.saturating_sub(1)) {
+        Some(_) => Ok(Base { port, _claim: None }),
+        None => Err(DevnetError::PortRange { base: port, nodes }),
+    }
+}
+
 /// The base that was asked for, else the first whose ports are free.
 pub(crate) fn choose(asked: Option<u16>, nodes: usize) -> Result<Base, DevnetError> {
     if let Some(port) = asked {

@@ -12,6 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::environment;
 use super::error::{DevnetError, file};
+use super::hosts;
 use super::interrupt::Interrupt;
 use super::state::{Devnet, NodeEntry};
 
@@ -99,18 +100,37 @@ pub(crate) fn start(devnet: &Devnet, node: &NodeEntry) -> Result<Child, DevnetEr
     options.append(true).create(true).mode(0o600);
     let log = options.open(&node.log).map_err(file("open", &node.log))?;
     let same = log.try_clone().map_err(file("open", &node.log))?;
-    command(devnet, node)
+    let failed = |source| DevnetError::Run { program: devnet.executable.clone(), source };
+    let mut child = command(devnet, node)
         .arg("node")
         .stdin(Stdio::null())
         .stdout(log)
         .stderr(same)
         .spawn()
-        .map_err(|source| DevnetError::Run { program: devnet.executable.clone(), source })
+        .map_err(failed)?;
+    if devnet.site.is_some() {
+        // What has put it on its host is to be the node before anyone asks what the process is.
+        let until = Instant::now() + GRACE;
+        let pid = child.id();
+        while standing(pid, &devnet.executable, &node.data_dir) != Standing::Ours
+            && Instant::now() < until
+        {
+            if child.try_wait().map_err(failed)?.is_some() {
+                break;
+            }
+            std::thread::sleep(LOOK);
+        }
+    }
+    Ok(child)
 }
 
-/// The program with a node's environment, in a process group of its own.
+/// The program with a node's environment, on the host of the node if it has one, in a process group
+/// of its own.
 pub(crate) fn command(devnet: &Devnet, node: &NodeEntry) -> Command {
-    let mut command = Command::new(&devnet.executable);
+    let mut command = match &devnet.site {
+        Some(site) => hosts::command(site, node, &devnet.executable),
+        None => Command::new(&devnet.executable),
+    };
     environment::apply(&mut command, &environment::of_node(devnet, node));
     command.process_group(0);
     command

@@ -11,6 +11,7 @@ use std::time::Duration;
 use super::check;
 use super::environment;
 use super::error::{DevnetError, file};
+use super::hosts::{self, Hosts};
 use super::process::{self, Standing};
 use super::state::Devnet;
 use super::up::own_program;
@@ -36,6 +37,9 @@ pub(crate) fn start(
     let node = devnet.node(index)?;
     if let (Standing::Ours, Some(pid)) = (node.standing(&devnet.executable), node.pid) {
         return Err(DevnetError::IsRunning { index, pid });
+    }
+    if devnet.site.is_some() {
+        Hosts::raise(devnet, dir)?;
     }
     let child = process::start(devnet, node)?;
     let pid = child.id();
@@ -63,7 +67,10 @@ pub(crate) fn exec(
         Ok(program) => program,
         Err(error) => return error,
     };
-    let mut command = Command::new(&program);
+    let mut command = match &devnet.site {
+        Some(site) => hosts::command(site, node, &program),
+        None => Command::new(&program),
+    };
     environment::apply(&mut command, &environment::of_node(devnet, node));
     if json {
         command.arg("--json");

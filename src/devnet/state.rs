@@ -1,11 +1,14 @@
 //! `devnet.json`: which nodes a devnet has, where they are and which processes they are.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read as _, Write as _};
+use std::net::Ipv4Addr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::error::{DevnetError, file};
@@ -39,6 +42,13 @@ const VERSION: u32 = 1;
 /// }
 /// ```
 ///
+/// Where each node is a host of its own, there is also `"site"`, the name that the network namespaces
+/// begin with, and each node has a `"host"`:
+///
+/// ```json
+/// {"address": "198.18.0.1", "group": 0, "nat": null, "loss_percent": 0, "rate_bits": null}
+/// ```
+///
 /// `pid` is null for a node that was stopped; a process that ended by itself keeps its number here
 /// until `devnet status` or another command looks. A space is null until it has been made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +63,9 @@ pub struct Devnet {
     pub settings: BTreeMap<String, String>,
     /// Whether the devnet was stopped and kept on purpose.
     pub kept: bool,
+    /// What the names of the namespaces begin with in which the nodes are, if they are in such.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
     /// The spaces.
     pub spaces: Spaces,
     /// The nodes, by index.
@@ -87,6 +100,56 @@ pub struct NodeEntry {
     pub data_dir: PathBuf,
     /// The file that its output goes to.
     pub log: PathBuf,
+    /// Its host, if it has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostEntry>,
+}
+
+/// The host that a node has of its own, and the link of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostEntry {
+    /// Where the others find it: its own address, or that of the router before it.
+    pub address: Ipv4Addr,
+    /// The group of a partition that it is in.
+    pub group: usize,
+    /// The router before it, if there is one.
+    pub nat: Option<Nat>,
+    /// Packets that its link loses of a hundred, in each direction.
+    pub loss_percent: u8,
+    /// Bits a second that its link lets through, in each direction; all where it is `None`.
+    pub rate_bits: Option<u64>,
+}
+
+/// How the router before a host translates addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Nat {
+    /// A port of a host is the same port outside, whomever it speaks to (port-restricted cone), as
+    /// long as no other host has it.
+    Cone,
+    /// A port of a host is another one, drawn at random, for everyone that it speaks to.
+    Symmetric,
+}
+
+impl fmt::Display for HostEntry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        match self.nat {
+            Some(Nat::Cone) => f.write_str(", behind a NAT (cone)")?,
+            Some(Nat::Symmetric) => f.write_str(", behind a NAT (symmetric)")?,
+            None => {}
+        }
+        if self.loss_percent > 0 {
+            write!(f, ", loses {} %", self.loss_percent)?;
+        }
+        if let Some(bits) = self.rate_bits {
+            write!(f, ", {}", super::rate::Rate(Some(bits)))?;
+        }
+        if self.group > 0 {
+            write!(f, ", group {}", self.group)?;
+        }
+        Ok(())
+    }
 }
 
 impl NodeEntry {
@@ -123,6 +186,7 @@ impl Devnet {
                 port: ports.federation,
                 log: data_dir.join("log"),
                 data_dir,
+                host: None,
             })
         };
         Ok(Self {
@@ -131,6 +195,7 @@ impl Devnet {
             base_port,
             settings,
             kept: false,
+            site: None,
             spaces: Spaces::default(),
             nodes: (0..nodes).map(entry).collect::<Result<_, DevnetError>>()?,
         })

@@ -84,6 +84,7 @@ impl Row {
             "peer_id": self.entry.peer_id,
             "api": self.entry.api,
             "data_dir": self.entry.data_dir,
+            "host": self.entry.host,
             "peers": self.peers,
             "blocked": self.blocked,
             "memories": self.memories,
@@ -105,7 +106,7 @@ pub(crate) fn peers_of(devnet: &Devnet, index: usize, closed: bool) -> Vec<PeerN
 
 /// The table that ends `devnet up`.
 pub(crate) fn arrivals(rows: &[Row]) -> String {
-    let head = ["NODE", "PEER", "API", "MEMORIES", "PARITY", "ARRIVED", "CLOSED SPACE"];
+    let head = ["NODE", "PEER", place_of(rows), "MEMORIES", "PARITY", "ARRIVED", "CLOSED SPACE"];
     let line = |row: &Row| {
         let closed = match (row.closed_parity, row.closed_arrived_ms) {
             (Some(parity), Some(ms)) => format!("{}, {ms} ms", equal(Some(parity))),
@@ -116,7 +117,7 @@ pub(crate) fn arrivals(rows: &[Row]) -> String {
         [
             row.entry.name(),
             short(&row.entry.peer_id),
-            row.entry.api.clone(),
+            place(&row.entry),
             number(row.memories),
             equal(row.parity),
             arrived,
@@ -128,8 +129,17 @@ pub(crate) fn arrivals(rows: &[Row]) -> String {
 
 /// The table of `devnet status`.
 pub(crate) fn states(rows: &[Row]) -> String {
-    let head =
-        ["NODE", "STATE", "PID", "PEER", "API", "PEERS", "MEMORIES", "PARITY", "CLOSED SPACE"];
+    let head = [
+        "NODE",
+        "STATE",
+        "PID",
+        "PEER",
+        place_of(rows),
+        "PEERS",
+        "MEMORIES",
+        "PARITY",
+        "CLOSED SPACE",
+    ];
     let line = |row: &Row| {
         let blocked = row.blocked.filter(|blocked| *blocked > 0);
         let blocked = blocked.map(|blocked| format!(" ({blocked} blocked)")).unwrap_or_default();
@@ -138,7 +148,7 @@ pub(crate) fn states(rows: &[Row]) -> String {
             row.state.to_owned(),
             number(row.entry.pid.map(u64::from)),
             short(&row.entry.peer_id),
-            row.entry.api.clone(),
+            place(&row.entry),
             number(row.peers) + &blocked,
             number(row.memories),
             equal(row.parity),
@@ -146,6 +156,15 @@ pub(crate) fn states(rows: &[Row]) -> String {
         ]
     };
     render(head, rows.iter().map(line))
+}
+
+/// What tells where nodes are: their hosts, or else their APIs.
+fn place_of(rows: &[Row]) -> &'static str {
+    if rows.iter().any(|row| row.entry.host.is_some()) { "HOST" } else { "API" }
+}
+
+fn place(entry: &NodeEntry) -> String {
+    entry.host.as_ref().map_or_else(|| entry.api.clone(), ToString::to_string)
 }
 
 fn number(number: Option<u64>) -> String {
@@ -178,6 +197,7 @@ mod tests {
     use std::collections::BTreeMap;
     use std::path::Path;
 
+    use super::super::state::{HostEntry, Nat};
     use super::*;
 
     fn rows() -> Vec<Row> {
@@ -232,6 +252,25 @@ node-2  …abcdefg2  127.0.0.1:17007  1         2/2 equal  41 ms         knows n
                 || lines[3].split_whitespace().filter(|cell| *cell == "-").count() == 4,
             "{table}"
         );
+    }
+
+    #[test]
+    fn hosts_are_shown_with_what_their_links_do() {
+        let mut rows = rows();
+        for row in &mut rows {
+            row.entry.host = Some(HostEntry {
+                address: "198.18.2.1".parse().unwrap(),
+                group: 1,
+                nat: Some(Nat::Symmetric),
+                loss_percent: 30,
+                rate_bits: Some(64_000),
+            });
+        }
+        let table = states(&rows);
+        let host = "198.18.2.1, behind a NAT (symmetric), loses 30 %, 64 kbit/s, group 1";
+        assert!(table.contains("HOST") && table.contains(host), "{table}");
+        assert!(!table.contains("API"), "{table}");
+        assert_eq!(rows[0].to_json()["host"]["nat"], "symmetric");
     }
 
     #[test]

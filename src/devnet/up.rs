@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
 
+use super::UpArgs;
 use super::check::{self, PeerName};
 use super::claim;
 use super::environment;
 use super::error::{DevnetError, Missing, file};
+use super::hosts::Hosts;
 use super::ports;
 use super::process;
 use super::state::{Devnet, make_directory};
@@ -27,6 +29,8 @@ pub(crate) struct Plan {
     pub(crate) nodes: usize,
     /// The first port, if it is not to be found.
     pub(crate) base_port: Option<u16>,
+    /// Whether each is a host of its own.
+    pub(crate) netns: bool,
     /// Variables that all nodes share.
     pub(crate) settings: BTreeMap<String, String>,
 }
@@ -82,8 +86,12 @@ impl<'a> Build<'a> {
         if claim::clear(dir)? {
             say("removed what a devnet whose nodes have all ended left behind");
         }
-        let base = ports::choose(plan.base_port, plan.nodes)?;
-        let devnet = Devnet::plan(dir, plan.executable, plan.nodes, base.port, plan.settings)?;
+        let choose = if plan.netns { ports::of_hosts } else { ports::choose };
+        let base = choose(plan.base_port, plan.nodes)?;
+        let mut devnet = Devnet::plan(dir, plan.executable, plan.nodes, base.port, plan.settings)?;
+        if plan.netns {
+            Hosts::plan(&mut devnet)?;
+        }
         devnet.save(dir)?;
         for node in &devnet.nodes {
             make_directory(&node.data_dir)?;
@@ -94,6 +102,10 @@ impl<'a> Build<'a> {
     /// Makes the federation, and looks at all that it must show.
     pub(crate) fn complete(&mut self) -> Result<Report, DevnetError> {
         let count = self.devnet.nodes.len();
+        if self.devnet.site.is_some() {
+            self.tell(&format!("making {count} hosts"));
+            Hosts::raise(&self.devnet, self.dir)?;
+        }
         self.tell(&format!("making {count} identities"));
         self.identify()?;
         self.tell("node 0 makes the spaces and grants roles");
@@ -375,7 +387,12 @@ pub(crate) fn own_program() -> Result<PathBuf, DevnetError> {
 }
 
 /// The plan that follows from this process's program and environment.
-pub(crate) fn plan(nodes: usize, base_port: Option<u16>) -> Result<Plan, DevnetError> {
-    let settings = environment::settings(|name| std::env::var(name).ok());
-    Ok(Plan { executable: own_program()?, nodes, base_port, settings })
+pub(crate) fn plan(args: &UpArgs) -> Result<Plan, DevnetError> {
+    Ok(Plan {
+        executable: own_program()?,
+        nodes: usize::from(args.nodes),
+        base_port: args.base_port,
+        netns: args.netns,
+        settings: environment::settings(|name| std::env::var(name).ok()),
+    })
 }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value as Json;
 
 use super::error::{DevnetError, Missing};
+use super::hosts;
 use super::interrupt::Interrupt;
 use super::process::Standing;
 use super::state::{Devnet, NodeEntry};
@@ -26,6 +27,8 @@ pub(crate) struct Node {
     /// What is recorded of it.
     pub(crate) entry: NodeEntry,
     client: Client,
+    /// The site of its host, if it has one of its own.
+    site: Option<String>,
     executable: std::path::PathBuf,
     /// Its process, if this process started it.
     child: Mutex<Option<Child>>,
@@ -45,6 +48,7 @@ impl Node {
         let token = TokenSource::of_data_dir(&entry.data_dir);
         Ok(Self {
             client: Client::new(address, token, REQUEST),
+            site: devnet.site.clone(),
             executable: devnet.executable.clone(),
             child: Mutex::new(child),
             entry,
@@ -73,14 +77,30 @@ impl Node {
         }
     }
 
+    /// Asks it something, from its own host if it has one.
+    fn ask<T: Send>(
+        &self,
+        question: impl FnOnce(&Client) -> Result<T, ClientError> + Send,
+    ) -> Result<T, ClientError> {
+        let Some(site) = &self.site else { return question(&self.client) };
+        let answer = hosts::within(site, &self.entry, || question(&self.client));
+        answer.unwrap_or_else(|error| {
+            Err(ClientError::NotReachable {
+                address: self.client.address().clone(),
+                cause: error.to_string(),
+                hint: "start the node again with `ocm devnet start`, which makes its host, too",
+            })
+        })
+    }
+
     /// Whether it is ready; see [`Client::ready`].
     pub(crate) fn ready(&self) -> Result<Answer, ClientError> {
-        self.client.ready()
+        self.ask(Client::ready)
     }
 
     /// `GET` of a path.
     pub(crate) fn get(&self, path: &str) -> Result<Answer, ClientError> {
-        self.client.get(path, &[])
+        self.ask(|client| client.get(path, &[]))
     }
 
     /// `POST` to a path, which must succeed; `what` says what for.
@@ -90,17 +110,17 @@ impl Node {
         body: Option<&Json>,
         what: &str,
     ) -> Result<Answer, DevnetError> {
-        self.client.post(path, body).map_err(|source| self.refused(what, source))
+        self.ask(|client| client.post(path, body)).map_err(|source| self.refused(what, source))
     }
 
     /// `POST` to a path.
     pub(crate) fn try_post(&self, path: &str, body: &Json) -> Result<Answer, ClientError> {
-        self.client.post(path, Some(body))
+        self.ask(|client| client.post(path, Some(body)))
     }
 
     /// What happens there from now on, in a space.
     pub(crate) fn feed(&self, space: &str) -> Result<Feed, DevnetError> {
-        let feed = self.client.events(Some(space));
+        let feed = self.ask(|client| client.events(Some(space)));
         feed.map_err(|source| self.refused("let its feed be heard", source))
     }
 

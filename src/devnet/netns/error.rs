@@ -5,6 +5,9 @@ use std::path::PathBuf;
 /// Why a namespace, a link or an address is not as was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum NetnsError {
+    /// The system has none.
+    #[error("network namespaces are there on Linux only")]
+    NotLinux,
     /// The process is not root's.
     #[error("network namespaces are made by root only: run it as root")]
     NotRoot,
@@ -37,13 +40,5 @@ pub enum NetnsError {
         path: PathBuf,
         /// What the system says.
         source: std::io::Error,
-    },
-    /// The host has no such card.
-    #[error("{host} has no card {card:?}")]
-    NoCard {
-        /// The host.
-        host: String,
-        /// The name that was given.
-        card: String,
     },
 }

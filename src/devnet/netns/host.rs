@@ -1,6 +1,5 @@
 //! One host.
 
-use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::net::IpAddr;
 use std::process::Command;
@@ -8,36 +7,22 @@ use std::sync::Arc;
 
 use super::command::{ip, run, sysctl};
 use super::error::NetnsError;
-use super::namespace::Namespace;
+use super::namespace::{Namespace, command_in, within};
 use super::site::{Lan, Switch};
-
-/// How a router translates the addresses of those behind it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Nat {
-    /// A port of a host is the same port outside, whomever it speaks to (port-restricted cone), as
-    /// long as no other host has it.
-    Cone,
-    /// A port of a host is another one, drawn at random, for everyone that it speaks to.
-    Symmetric,
-}
-
-/// The other end of a card's cable.
-#[derive(Debug)]
-struct Port {
-    name: String,
-    switch: Arc<Switch>,
-}
+use crate::devnet::state::Nat;
 
 /// A host: a network namespace with cards. When it is dropped, what runs in it is killed.
 #[derive(Debug)]
 pub struct Host {
-    ports: BTreeMap<String, Port>,
     namespace: Namespace,
+    /// What its ports at the switch are called by.
+    label: String,
+    switch: Arc<Switch>,
 }
 
 impl Host {
-    pub(super) const fn new(namespace: Namespace) -> Self {
-        Self { ports: BTreeMap::new(), namespace }
+    pub(super) const fn new(namespace: Namespace, label: String, switch: Arc<Switch>) -> Self {
+        Self { namespace, label, switch }
     }
 
     /// The name of its namespace, as `ip netns` knows it.
@@ -52,14 +37,21 @@ impl Host {
     /// # Errors
     /// [`NetnsError`].
     pub fn plug(&mut self, card: &str, lan: &Lan, addresses: &[&str]) -> Result<(), NetnsError> {
-        let (port, switch) = (lan.switch.interface("port"), lan.switch.clone());
-        let end = ["peer", "name", card, "netns", self.name()];
-        let name = switch.namespace.name().to_owned();
-        ip(&name, &[&["link", "add", &port, "type", "veth"], &end[..]].concat())?;
-        ip(&name, &["link", "set", &port, "master", &lan.bridge, "up"])?;
-        self.ports.insert(card.to_owned(), Port { name: port, switch });
+        let (port, end) = (self.port(card), ["peer", "name", card, "netns", self.name()]);
+        let add = ["link", "add", &port, "type", "veth"];
+        ip(self.switch.namespace.name(), &[&add, &end[..]].concat())?;
+        self.set_lan(card, lan)?;
         ip(self.name(), &["link", "set", card, "up"])?;
         self.give(card, addresses)
+    }
+
+    /// Puts the cable of a card into another network; the card notices nothing.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub fn set_lan(&self, card: &str, lan: &Lan) -> Result<(), NetnsError> {
+        let set = ["link", "set", &self.port(card), "master", &lan.bridge, "up"];
+        ip(self.switch.namespace.name(), &set)
     }
 
     /// Removes a card and its cable.
@@ -67,10 +59,7 @@ impl Host {
     /// # Errors
     /// [`NetnsError`].
     pub fn unplug(&mut self, card: &str) -> Result<(), NetnsError> {
-        let port = self.port(card)?;
-        ip(port.switch.namespace.name(), &["link", "delete", &port.name])?;
-        self.ports.remove(card);
-        Ok(())
+        ip(self.switch.namespace.name(), &["link", "delete", &self.port(card)])
     }
 
     /// Pulls the cable of a card at the switch, or puts it back. The card keeps its addresses.
@@ -78,9 +67,8 @@ impl Host {
     /// # Errors
     /// [`NetnsError`].
     pub fn set_link(&self, card: &str, up: bool) -> Result<(), NetnsError> {
-        let port = self.port(card)?;
         let state = if up { "up" } else { "down" };
-        ip(port.switch.namespace.name(), &["link", "set", &port.name, state])
+        ip(self.switch.namespace.name(), &["link", "set", &self.port(card), state])
     }
 
     /// Gives a card other addresses, in place of those it has.
@@ -88,7 +76,6 @@ impl Host {
     /// # Errors
     /// [`NetnsError`].
     pub fn set_addresses(&self, card: &str, addresses: &[&str]) -> Result<(), NetnsError> {
-        self.port(card)?;
         ip(self.name(), &["address", "flush", "dev", card, "scope", "global"])?;
         self.give(card, addresses)
     }
@@ -124,7 +111,6 @@ impl Host {
     /// # Errors
     /// [`NetnsError`].
     pub fn nat(&self, outside: &str, nat: Nat) -> Result<(), NetnsError> {
-        self.port(outside)?;
         sysctl(self.name(), &["net.ipv4.ip_forward=1"])?;
         let random: &[&str] = if nat == Nat::Symmetric { &["--random-fully"] } else { &[] };
         let masquerade = ["-t", "nat", "-A", "POSTROUTING", "-o", outside, "-j", "MASQUERADE"];
@@ -150,18 +136,13 @@ impl Host {
     /// # Errors
     /// [`NetnsError::File`].
     pub fn write_etc(&self, name: &str, text: &str) -> Result<(), NetnsError> {
-        let (folder, path) = (self.namespace.etc(), self.namespace.etc().join(name));
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(&path, text))
-            .map_err(|source| NetnsError::File { what: "write", path, source })
+        self.namespace.write_etc(name, text)
     }
 
     /// A command that runs a program on this host; it becomes that program, under its own id.
     #[must_use]
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", self.name()]).arg(program);
-        command
+        command_in(self.name(), program)
     }
 
     /// Runs something on a thread of this process that is on this host: the sockets it opens are
@@ -170,11 +151,34 @@ impl Host {
     /// # Errors
     /// [`NetnsError::File`], when the host cannot be entered.
     pub fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
-        self.namespace.within(work)
+        within(self.name(), work)
     }
 
-    fn port(&self, card: &str) -> Result<&Port, NetnsError> {
-        let missing = || NetnsError::NoCard { host: self.name().to_owned(), card: card.to_owned() };
-        self.ports.get(card).ok_or_else(missing)
+    /// Lets no more through the cable of a card than so many bits a second, in each direction: what
+    /// comes faster waits, for up to 100 ms, and then is lost. `None` ends it.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub fn set_rate(&self, card: &str, bits: Option<u64>) -> Result<(), NetnsError> {
+        let ends = [(self.name(), card), (self.switch.namespace.name(), &self.port(card))];
+        for (namespace, interface) in ends {
+            let tc = ["netns", "exec", namespace, "tc", "qdisc"];
+            let rate = bits.map(|bits| format!("{bits}bit"));
+            let change: &[&str] = match &rate {
+                Some(rate) => &[
+                    "replace", "dev", interface, "root", "tbf", "rate", rate, "burst", "32kb",
+                    "latency", "100ms",
+                ],
+                // The one that each card begins with, which has no limit.
+                None => &["replace", "dev", interface, "root", "noqueue"],
+            };
+            run("ip", &[&tc, change].concat())?;
+        }
+        Ok(())
+    }
+
+    /// The other end of a card's cable.
+    pub(super) fn port(&self, card: &str) -> String {
+        format!("{}-{card}", self.label)
     }
 }

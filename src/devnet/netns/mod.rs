@@ -11,11 +11,14 @@
 //!                              namespace)
 //! ```
 //!
-//! It takes root and the programs `ip` and `sysctl` (and `iptables` for a [`Nat`]); [`can_run`] says whether this machine allows
+//! It takes root and the programs `ip`, `tc` and `sysctl` (and `iptables` for a [`Nat`] and for losses);
+//! [`can_run`] says whether this machine allows
 //! it. Everything is removed when it is dropped, with the processes that still run in it. What a
 //! killed process left behind is recognised by the names (`ocm-PID-START-N-LABEL`: process, its
 //! start, a number, a word) and removed by [`sweep`], which every new site begins with; namespaces
-//! with other names and those of living processes are left alone.
+//! with other names and those of living processes are left alone. The hosts of a devnet
+//! (`ocm-devnet-PID-START-LABEL`) outlive the command that made them: they are a lasting site, which is
+//! removed with the devnet.
 
 mod command;
 mod error;
@@ -25,16 +28,22 @@ mod site;
 #[cfg(test)]
 mod tests;
 
+pub use super::state::Nat;
 pub use error::NetnsError;
-pub use host::{Host, Nat};
+pub use host::Host;
 pub use namespace::sweep;
+pub(crate) use namespace::{command_in, read_etc, this_process, within};
 pub use site::{Lan, Site};
+pub(crate) use site::{remove, sites};
 
 /// Whether this process may make hosts on this machine: tries it with one that is removed again.
 ///
 /// # Errors
 /// Why it may not.
 pub fn can_run() -> Result<(), NetnsError> {
+    if !cfg!(target_os = "linux") {
+        return Err(NetnsError::NotLinux);
+    }
     if !rustix::process::geteuid().is_root() {
         return Err(NetnsError::NotRoot);
     }

@@ -1,12 +1,12 @@
 //! One namespace: its name, its end, and what runs in it.
 
+use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::AsFd as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::process::{Pid, Signal, kill_process};
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use super::command::{ip, run, sysctl};
 use super::error::NetnsError;
@@ -18,22 +18,32 @@ const ETC: &str = "/etc/netns";
 /// How the names of ours begin.
 const PREFIX: &str = "ocm";
 
-/// A namespace of this process; removed when it is dropped.
+/// A namespace. One of this process is removed when it is dropped, a lasting one when it is told.
 #[derive(Debug)]
 pub(super) struct Namespace {
     name: String,
+    lasting: bool,
 }
 
 impl Namespace {
-    /// Makes a namespace with its loopback up, in which addresses hold as soon as they are given.
-    pub(super) fn new(label: &str) -> Result<Self, NetnsError> {
+    /// Makes a namespace of this process, with a number that no other one of it has.
+    pub(super) fn new(label: &str) -> Result<(Self, u32), NetnsError> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let pid = std::process::id();
-        let start = started(pid).unwrap_or_default();
-        let name = format!("{PREFIX}-{pid}-{start}-{number}-{label}");
-        run("ip", &["netns", "add", &name])?;
-        let namespace = Self { name };
+        let name = format!("{PREFIX}-{}-{number}-{label}", this_process());
+        Ok((Self::make(Self { name, lasting: false })?, number))
+    }
+
+    /// A lasting namespace, which is made where it is not there. Says whether it was.
+    pub(super) fn lasting(name: String) -> Result<(Self, bool), NetnsError> {
+        let namespace = Self { name, lasting: true };
+        let was = Path::new(NAMES).join(&namespace.name).exists();
+        Ok((if was { namespace } else { Self::make(namespace)? }, was))
+    }
+
+    /// Makes it, with its loopback up; addresses in it hold as soon as they are given.
+    fn make(namespace: Self) -> Result<Self, NetnsError> {
+        run("ip", &["netns", "add", &namespace.name])?;
         // Nobody else has the addresses that are given here: there is no need to wait and ask. Some
         // of the machine's own settings would be inherited.
         let settings = [
@@ -51,36 +61,75 @@ impl Namespace {
         &self.name
     }
 
-    /// Where files are that stand in for those of `/etc` for programs started in it.
-    pub(super) fn etc(&self) -> PathBuf {
-        Path::new(ETC).join(&self.name)
-    }
-
-    /// Runs something on a thread that is in this namespace: its sockets are of this host.
-    pub(super) fn within<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, NetnsError> {
-        let path = Path::new(NAMES).join(&self.name);
-        let failed = |what| {
-            let path = path.clone();
-            move |source| NetnsError::File { what, path, source }
-        };
-        let file = File::open(&path).map_err(failed("open"))?;
-        std::thread::scope(|scope| {
-            let inside = scope.spawn(|| {
-                move_into_link_name_space(file.as_fd(), Some(LinkNameSpaceType::Network))
-                    .map_err(|e| failed("enter")(e.into()))?;
-                Ok(work())
-            });
-            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
-        })
+    /// Writes a file that stands in for one of `/etc` for programs started in it.
+    pub(super) fn write_etc(&self, name: &str, text: &str) -> Result<(), NetnsError> {
+        let folder = Path::new(ETC).join(&self.name);
+        let path = folder.join(name);
+        std::fs::create_dir_all(&folder)
+            .and_then(|()| std::fs::write(&path, text))
+            .map_err(|source| NetnsError::File { what: "write", path, source })
     }
 }
 
 impl Drop for Namespace {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.name) {
+        if !self.lasting
+            && let Err(error) = remove(&self.name)
+        {
             tracing::warn!(%error, "a network namespace is left behind");
         }
     }
+}
+
+/// What a file says that stands in for one of `/etc` in the namespace of a name.
+pub(crate) fn read_etc(namespace: &str, name: &str) -> Option<String> {
+    std::fs::read_to_string(Path::new(ETC).join(namespace).join(name)).ok()
+}
+
+/// A command that runs a program in the namespace of a name; it becomes that program, under its own
+/// id.
+pub(crate) fn command_in(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("ip");
+    command.args(["netns", "exec", namespace]).arg(program);
+    command
+}
+
+/// Runs something on a thread that is in the namespace of a name: its sockets are of that host.
+///
+/// # Errors
+/// [`NetnsError::File`], when it cannot be entered.
+pub(crate) fn within<T: Send>(
+    name: &str,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, NetnsError> {
+    let path = Path::new(NAMES).join(name);
+    let failed = |what| {
+        let path = path.clone();
+        move |source| NetnsError::File { what, path, source }
+    };
+    let file = File::open(&path).map_err(failed("open"))?;
+    std::thread::scope(|scope| {
+        let inside = scope.spawn(|| {
+            enter(&file).map_err(failed("enter"))?;
+            Ok(work())
+        });
+        inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+/// Puts this thread into a namespace.
+#[cfg(target_os = "linux")]
+fn enter(namespace: &File) -> std::io::Result<()> {
+    use std::os::fd::AsFd as _;
+
+    use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
+    Ok(move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?)
+}
+
+/// There are none on this system.
+#[cfg(not(target_os = "linux"))]
+fn enter(_: &File) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
 }
 
 /// Removes what processes that are gone left behind. Returns the names of the namespaces removed.
@@ -103,9 +152,29 @@ pub fn sweep() -> Result<Vec<String>, NetnsError> {
     Ok(removed)
 }
 
+/// This process as it stands in names: its number, and when it started, so that no other one is
+/// ever called the same.
+pub(crate) fn this_process() -> String {
+    let pid = std::process::id();
+    format!("{pid}-{}", started(pid).unwrap_or_default())
+}
+
+/// The lasting namespaces whose names begin so.
+pub(super) fn lasting(prefix: &str) -> Vec<String> {
+    let mut names: Vec<String> = [NAMES, ETC]
+        .into_iter()
+        .filter_map(|place| std::fs::read_dir(place).ok())
+        .flat_map(|entries| entries.flatten().filter_map(|e| e.file_name().into_string().ok()))
+        .filter(|name| name.starts_with(prefix) && owner(name).is_none())
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    names
+}
+
 /// Ends what runs in a namespace of ours, and removes it with its files. One that is gone already,
 /// as when two processes sweep, is no error.
-fn remove(name: &str) -> Result<(), NetnsError> {
+pub(super) fn remove(name: &str) -> Result<(), NetnsError> {
     let etc = Path::new(ETC).join(name);
     if etc.exists()
         && let Err(source) = std::fs::remove_dir_all(&etc)
@@ -125,16 +194,22 @@ fn remove(name: &str) -> Result<(), NetnsError> {
 }
 
 fn end_processes(name: &str) -> Result<(), NetnsError> {
-    let own = std::process::id().cast_signed();
-    for line in run("ip", &["netns", "pids", name])?.lines() {
-        if let Some(pid) = line.trim().parse().ok().filter(|pid| *pid != own)
-            && let Some(pid) = Pid::from_raw(pid)
-        {
-            // An error only says that it has ended.
-            let _ = kill_process(pid, Signal::KILL);
-        }
+    for pid in processes(name)? {
+        // An error only says that it has ended.
+        let _ = kill_process(pid, Signal::KILL);
     }
     Ok(())
+}
+
+/// What runs in a namespace, but for this process; nothing where there is none.
+pub(super) fn processes(name: &str) -> Result<Vec<Pid>, NetnsError> {
+    if !Path::new(NAMES).join(name).exists() {
+        return Ok(Vec::new());
+    }
+    let own = std::process::id().cast_signed();
+    let pids = run("ip", &["netns", "pids", name])?;
+    let pids = pids.lines().filter_map(|line| line.trim().parse().ok());
+    Ok(pids.filter(|pid| *pid != own).filter_map(Pid::from_raw).collect())
 }
 
 /// The process that a name says it is of, and when that started; `None` for names of others.
@@ -162,9 +237,15 @@ mod tests {
     #[test]
     fn only_names_of_ours_have_an_owner() {
         assert_eq!(owner("ocm-12-345-0-host-a"), Some((12, 345)));
-        for other in
-            ["ocm", "ocm-12", "ocm-12-345-0", "ocm-x-345-0-a", "cni-1-2-3-a", "ocm2-1-2-3-a"]
-        {
+        for other in [
+            "ocm",
+            "ocm-12",
+            "ocm-12-345-0",
+            "ocm-x-345-0-a",
+            "ocm-devnet-12-345-node-0",
+            "cni-1-2-3-a",
+            "ocm2-1-2-3-a",
+        ] {
             assert_eq!(owner(other), None, "{other}");
         }
     }

@@ -3,23 +3,18 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::command::{ip, sysctl};
+use super::command::{ip, run, sysctl};
 use super::error::NetnsError;
 use super::host::Host;
-use super::namespace::{Namespace, sweep};
+use super::namespace::{self, Namespace, sweep};
 
-/// The namespace in which the bridges are, and the names in it.
+/// The namespace in which the bridges are.
 #[derive(Debug)]
 pub(super) struct Switch {
     pub(super) namespace: Namespace,
-    number: AtomicU32,
-}
-
-impl Switch {
-    /// A name for an interface that no other one has.
-    pub(super) fn interface(&self, kind: &str) -> String {
-        format!("{kind}{}", self.number.fetch_add(1, Ordering::Relaxed))
-    }
+    /// What the names of its hosts begin with, if they last.
+    prefix: Option<String>,
+    lans: AtomicU32,
 }
 
 /// Networks and hosts that only reach each other.
@@ -32,20 +27,40 @@ pub struct Site {
 #[derive(Debug, Clone)]
 pub struct Lan {
     pub(super) bridge: String,
-    pub(super) switch: Arc<Switch>,
 }
 
 impl Site {
-    /// A site without any network, after removing what dead processes left behind.
+    /// A site of this process without any network, after removing what dead processes left behind.
     ///
     /// # Errors
     /// [`NetnsError`].
     pub fn new() -> Result<Self, NetnsError> {
         sweep()?;
-        let namespace = Namespace::new("switch")?;
+        let (namespace, _) = Namespace::new("switch")?;
+        Self::around(namespace, None)
+    }
+
+    /// The lasting site of a name (`ocm-devnet-…`): its hosts and networks are called by what they
+    /// are asked for by, made where they are not there, and left until [`remove`] ends them.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub(crate) fn lasting(name: &str) -> Result<Self, NetnsError> {
+        let (namespace, was) = Namespace::lasting(format!("{name}-switch"))?;
+        if was {
+            return Ok(Self::of(namespace, Some(name.to_owned())));
+        }
+        Self::around(namespace, Some(name.to_owned()))
+    }
+
+    fn around(namespace: Namespace, prefix: Option<String>) -> Result<Self, NetnsError> {
         // The switch has no part in what passes through it.
         sysctl(namespace.name(), &["net.ipv6.conf.default.disable_ipv6=1"])?;
-        Ok(Self { switch: Arc::new(Switch { namespace, number: AtomicU32::new(0) }) })
+        Ok(Self::of(namespace, prefix))
+    }
+
+    fn of(namespace: Namespace, prefix: Option<String>) -> Self {
+        Self { switch: Arc::new(Switch { namespace, prefix, lans: AtomicU32::new(0) }) }
     }
 
     /// One more network.
@@ -53,13 +68,22 @@ impl Site {
     /// # Errors
     /// [`NetnsError`].
     pub fn lan(&self) -> Result<Lan, NetnsError> {
-        let (bridge, switch) = (self.switch.interface("lan"), self.switch.clone());
-        let name = switch.namespace.name();
-        // As a plain switch does, it passes multicast on to everyone.
-        let add = ["link", "add", &bridge, "type", "bridge", "mcast_snooping", "0"];
-        ip(name, &add)?;
-        ip(name, &["link", "set", &bridge, "up"])?;
-        Ok(Lan { bridge, switch })
+        self.lan_called(&format!("lan{}", self.switch.lans.fetch_add(1, Ordering::Relaxed)))
+    }
+
+    /// The network of a name of up to 15 characters.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub(crate) fn lan_called(&self, bridge: &str) -> Result<Lan, NetnsError> {
+        let name = self.switch.namespace.name();
+        if ip(name, &["link", "show", bridge]).is_err() {
+            // As a plain switch does, it passes multicast on to everyone.
+            let add = ["link", "add", bridge, "type", "bridge", "mcast_snooping", "0"];
+            ip(name, &add)?;
+            ip(name, &["link", "set", bridge, "up"])?;
+        }
+        Ok(Lan { bridge: bridge.to_owned() })
     }
 
     /// One more host, without any card. The label is a word for people, in its name.
@@ -67,6 +91,86 @@ impl Site {
     /// # Errors
     /// [`NetnsError`].
     pub fn host(&self, label: &str) -> Result<Host, NetnsError> {
-        Ok(Host::new(Namespace::new(label)?))
+        let (namespace, number) = Namespace::new(label)?;
+        Ok(Host::new(namespace, number.to_string(), self.switch.clone()))
     }
+
+    /// The host of a label of up to 10 characters in a lasting site, and whether it was there.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub(crate) fn lasting_host(&self, label: &str) -> Result<(Host, bool), NetnsError> {
+        let prefix = self.switch.prefix.as_deref().unwrap_or_default();
+        let (namespace, was) = Namespace::lasting(format!("{prefix}-{label}"))?;
+        Ok((Host::new(namespace, label.to_owned(), self.switch.clone()), was))
+    }
+
+    /// Writes a file beside the switch, which [`read_etc`](super::read_etc) finds.
+    ///
+    /// # Errors
+    /// [`NetnsError::File`].
+    pub(crate) fn write_etc(&self, name: &str, text: &str) -> Result<(), NetnsError> {
+        self.switch.namespace.write_etc(name, text)
+    }
+
+    /// Ends a host of a lasting site, if it is there.
+    ///
+    /// # Errors
+    /// [`NetnsError`].
+    pub(crate) fn remove_host(&self, label: &str) -> Result<(), NetnsError> {
+        let prefix = self.switch.prefix.as_deref().unwrap_or_default();
+        namespace::remove(&format!("{prefix}-{label}"))
+    }
+
+    /// Has the cables of these cards lose so many of a hundred packets of IPv4, drawn at random, in
+    /// each direction; all others of this site lose none.
+    ///
+    /// # Errors
+    /// [`NetnsError`], also where the kernel has no filter for bridges (its module `br_netfilter`).
+    pub fn set_losses(&self, losses: &[(&Host, &str, u8)]) -> Result<(), NetnsError> {
+        let name = self.switch.namespace.name();
+        sysctl(name, &["net.bridge.bridge-nf-call-iptables=1"])?;
+        let iptables = ["netns", "exec", name, "iptables", "-w"];
+        run("ip", &[&iptables, &["-F", "FORWARD"][..]].concat())?;
+        for (host, card, percent) in losses {
+            let (port, share) = (host.port(card), format!("{:.2}", f64::from(*percent) / 100.0));
+            for direction in ["--physdev-in", "--physdev-out"] {
+                let chosen = ["-A", "FORWARD", "-m", "physdev", direction, &port];
+                let random = ["-m", "statistic", "--mode", "random", "--probability", &share];
+                run("ip", &[&iptables, &chosen[..], &random, &["-j", "DROP"]].concat())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Removes the lasting site of a name, with what runs in it.
+///
+/// # Errors
+/// [`NetnsError`], when a part of it cannot be removed; the others are.
+pub(crate) fn remove(name: &str) -> Result<(), NetnsError> {
+    let mut result = Ok(());
+    for part in namespace::lasting(&format!("{name}-")) {
+        result = result.and(namespace::remove(&part));
+    }
+    result
+}
+
+/// The lasting sites whose names begin so, and whether anything runs in them.
+///
+/// # Errors
+/// [`NetnsError`].
+pub(crate) fn sites(prefix: &str) -> Result<Vec<(String, bool)>, NetnsError> {
+    let parts = namespace::lasting(prefix);
+    let names = parts.iter().filter_map(|part| part.strip_suffix("-switch"));
+    names
+        .map(|name| {
+            let own = parts.iter().filter(|part| part.starts_with(&format!("{name}-")));
+            let mut busy = false;
+            for part in own {
+                busy |= !namespace::processes(part)?.is_empty();
+            }
+            Ok((name.to_owned(), busy))
+        })
+        .collect()
 }
