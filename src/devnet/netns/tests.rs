@@ -184,3 +184,82 @@ fn a_host_behind_a_nat_is_seen_at_the_router_and_is_not_reached_from_outside() {
         assert!(misses(&hosts[2], "10.1.0.2:9", &hosts[0]));
     }
 }
+
+/// Datagrams of a kilobyte that a socket keeps until they are read.
+const SENT: usize = 60;
+
+/// How many of so many datagrams of a kilobyte arrive that are sent at once.
+fn arrive(from: &Host, to: &str, at: &Host, sent: usize) -> usize {
+    let (sender, receiver) = (bound(from, 9), bound(at, 9));
+    for _ in 0..sent {
+        sender.send_to(&[0; 1000], to).unwrap();
+    }
+    (0..sent).take_while(|_| receiver.recv(&mut [0; 1000]).is_ok()).count()
+}
+
+#[test]
+fn a_link_loses_what_it_is_to_and_lets_through_what_it_may() {
+    if !possible() {
+        return;
+    }
+    let site = Site::new().unwrap();
+    let lan = site.lan().unwrap();
+    let [mut a, mut b] = ["a", "b"].map(|label| site.host(label).unwrap());
+    a.plug("eth0", &lan, &["10.1.0.1/24"]).unwrap();
+    b.plug("eth0", &lan, &["10.1.0.2/24"]).unwrap();
+    assert!(reaches(&a, "10.1.0.2:9", &b));
+    assert_eq!(arrive(&a, "10.1.0.2:9", &b, SENT), SENT);
+    // Each of 60 is lost by one chance of two: fewer than 8 or more than 52 arrive once in 10^9.
+    site.set_losses(&[(&a, "eth0", 50)]).unwrap();
+    for (from, to, at) in [(&a, "10.1.0.2:9", &b), (&b, "10.1.0.1:9", &a)] {
+        let arrived = arrive(from, to, at, SENT);
+        assert!((8..=52).contains(&arrived), "{arrived}");
+    }
+    site.set_losses(&[(&a, "eth0", 100)]).unwrap();
+    assert_eq!(arrive(&a, "10.1.0.2:9", &b, 20), 0);
+    site.set_losses(&[]).unwrap();
+    assert_eq!(arrive(&a, "10.1.0.2:9", &b, SENT), SENT);
+    // 32 kB go through at once, and what would wait for longer than 100 ms is lost.
+    a.set_rate("eth0", Some(64_000)).unwrap();
+    for (from, to, at) in [(&a, "10.1.0.2:9", &b), (&b, "10.1.0.1:9", &a)] {
+        let arrived = arrive(from, to, at, SENT);
+        assert!((20..=50).contains(&arrived), "{arrived}");
+    }
+    a.set_rate("eth0", None).unwrap();
+    assert_eq!(arrive(&a, "10.1.0.2:9", &b, SENT), SENT);
+}
+
+#[test]
+fn a_lasting_site_is_found_again_until_it_is_removed() {
+    if !possible() {
+        return;
+    }
+    let name = format!("ocm-devnet-{}-test", this_process());
+    for was in [false, true] {
+        let site = Site::lasting(&name).unwrap();
+        let lan = site.lan_called("lan-0").unwrap();
+        for (label, address) in [("a", "10.1.0.1/24"), ("b", "10.1.0.2/24")] {
+            let (mut host, there) = site.lasting_host(label).unwrap();
+            assert_eq!(there, was);
+            if !there {
+                host.plug("eth0", &lan, &[address]).unwrap();
+            }
+        }
+    }
+    let site = Site::lasting(&name).unwrap();
+    let [a, b] = ["a", "b"].map(|label| site.lasting_host(label).unwrap().0);
+    assert!(reaches(&a, "10.1.0.2:9", &b));
+    b.set_lan("eth0", &site.lan_called("lan-1").unwrap()).unwrap();
+    assert!(misses(&a, "10.1.0.2:9", &b), "its cable is in another network");
+    assert_eq!(within(a.name(), || bound_here(7)).unwrap(), Ok(()));
+    // Nobody else removes it, although it is no process's.
+    drop((a, b, site));
+    assert!(sweep().unwrap().iter().all(|removed| !removed.starts_with(&name)));
+    assert!(sites(&name).unwrap().iter().any(|(found, busy)| *found == name && !busy));
+    remove(&name).unwrap();
+    assert_eq!(sites(&name).unwrap(), []);
+}
+
+fn bound_here(port: u16) -> Result<(), String> {
+    UdpSocket::bind(("10.1.0.1", port)).map(drop).map_err(|e| e.to_string())
+}
