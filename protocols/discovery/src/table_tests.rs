@@ -181,7 +181,7 @@ fn a_flood_of_names_drives_out_nobody_good() {
 }
 
 #[test]
-fn new_peers_from_one_address_are_rate_limited() {
+fn new_peers_from_one_source_are_rate_limited() {
     let limits = TableLimits { newcomer_burst: 2, newcomer_sources: 2, ..TableLimits::default() };
     let mut table = table(limits);
     let there = |n| IpAddr::from([10, 0, 0, n]);
@@ -192,9 +192,38 @@ fn new_peers_from_one_address_are_rate_limited() {
     assert_eq!(hear(1, there(1), 999), Sighting::Known, "a known peer costs nothing");
     assert_eq!(hear(3, there(1), 1_000), Sighting::New);
     assert_eq!(hear(4, there(2), 1_000), Sighting::New);
-    assert_eq!(hear(5, there(3), 1_000), Sighting::RateLimited, "too many addresses at once");
-    table.expire(3_000);
-    assert_eq!(table.heard_beacon(&beacon(5, 9, 0), there(3), &at("a"), 3_000), Sighting::New);
+    assert_eq!(hear(5, there(3), 1_000), Sighting::New, "many sources shut nobody out");
+    assert_eq!(hear(6, there(1), 1_000), Sighting::RateLimited);
+    assert_eq!(table.counts().rate_limited, 2);
+}
+
+#[test]
+fn whoever_makes_up_sources_shuts_out_nobody_else() {
+    let mut table = table(TableLimits::default());
+    let told = at("a");
+    let mut hear = |n, from: IpAddr| table.heard_beacon(&beacon(n, 9, 0), from, &told, 0);
+    // One host, all addresses of its network.
+    for n in 0..10_000_u32 {
+        let made_up = std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(n));
+        let expected = if n < 64 { Sighting::New } else { Sighting::RateLimited };
+        assert_eq!(hear(1_000 + u64::from(n), made_up.into()), expected);
+    }
+    assert_eq!(hear(1, "2001:db8:0:1::7".parse().unwrap()), Sighting::New);
+    assert_eq!(hear(2, [10, 0, 0, 7].into()), Sighting::New);
+    // And with ever other networks, as far as the table goes.
+    for n in 0..10_000_u64 {
+        let network = std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | (u128::from(n) << 64));
+        hear(100_000 + n, network.into());
+    }
+    assert_eq!(hear(3, [10, 0, 0, 8].into()), Sighting::Full);
+    assert_eq!(table.len(), TableLimits::default().per_source);
+    // What fails makes room, and so does whoever was not heard for a minute.
+    let tried = table.due(0, 1, 0);
+    table.dial_failed(&tried[0].peer, 0, 0);
+    assert_eq!(
+        table.heard_beacon(&beacon(3, 9, 0), [10, 0, 0, 8].into(), &told, 0),
+        Sighting::New
+    );
 }
 
 #[test]
@@ -336,7 +365,7 @@ proptest! {
                     Step::Expire => table.expire(now),
                 }
                 prop_assert!(table.len() <= limits.peers);
-                prop_assert!(table.rates.len() <= limits.newcomer_sources);
+                prop_assert!(table.newcomers.len() <= limits.newcomer_sources);
                 prop_assert!(table.counts().peers.values().all(|n| *n <= limits.per_source));
                 prop_assert!(table.peers.values().all(|e| e.addresses.len() <= limits.addresses));
                 prop_assert!(table.source(&peer(0)).is_none());
