@@ -239,10 +239,9 @@ impl Network {
                 found.retain(|(_, address)| matches!(ip_of(address), Some(IpAddr::V6(_))));
                 self.on_mdns(found);
             }
-            BehaviourEvent::Mdns4(mdns::Event::Expired(gone))
-            | BehaviourEvent::Mdns6(mdns::Event::Expired(gone)) => {
-                self.multicast.expired(gone.iter().map(|(peer, _)| peer));
-            }
+            // The table lets addresses expire by itself.
+            BehaviourEvent::Mdns4(mdns::Event::Expired(_))
+            | BehaviourEvent::Mdns6(mdns::Event::Expired(_)) => {}
             BehaviourEvent::Relay(event) => {
                 self.metrics.record(&event);
                 tracing::debug!(?event, "relaying");
