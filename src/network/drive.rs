@@ -207,7 +207,7 @@ impl Network {
         }
     }
 
-    fn on_behaviour(&mut self, event: BehaviourEvent) {
+    pub(super) fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Gossip(event) => {
                 self.metrics.record(&event);

@@ -42,6 +42,10 @@ const ADDRESSES: usize = 4 * NAMES;
 /// How long a name counts as heard: as long as an address that it told is good for.
 const SHOWN: Duration = Duration::from_secs(10 * 60);
 
+/// For how long the networks of this machine are taken as they were: to ask the system for each
+/// address that a flood tells would cost more than the flood.
+const LINKS_KEPT: Duration = Duration::from_secs(1);
+
 /// How long it is stopped after too many names.
 const PAUSE: Duration = Duration::from_secs(30);
 
@@ -56,6 +60,24 @@ pub(super) struct Multicast {
     heard: BTreeMap<Libp2pPeerId, Instant>,
     /// The names that the library keeps, and since when that is known.
     kept: BTreeMap<Libp2pPeerId, Instant>,
+    links: Links,
+}
+
+/// The interfaces of this machine as the system told them, and when.
+#[derive(Debug, Default)]
+struct Links(Option<(Instant, Vec<if_addrs::Interface>)>);
+
+impl Links {
+    /// The interfaces of this moment, or of less than [`LINKS_KEPT`] ago.
+    fn at(
+        &mut self,
+        now: Instant,
+        read: impl FnOnce() -> Vec<if_addrs::Interface>,
+    ) -> &[if_addrs::Interface] {
+        let fresh = |at: &Instant| now.saturating_duration_since(*at) < LINKS_KEPT;
+        let known = self.0.take().filter(|(at, _)| fresh(at));
+        &self.0.insert(known.unwrap_or_else(|| (now, read()))).1
+    }
 }
 
 impl Multicast {
@@ -143,7 +165,7 @@ impl Network {
         let now = Instant::now();
         for (name, address) in found {
             self.multicast.heard.insert(name, now);
-            self.on_mdns_address(&name, &address);
+            self.on_mdns_address(&name, &address, now);
         }
         let behaviour = self.swarm.behaviour_mut();
         let both = [&behaviour.mdns4, &behaviour.mdns6].into_iter().filter_map(|b| b.as_ref());
@@ -165,11 +187,12 @@ impl Network {
 
     /// Over IPv4 the address is the one that the answer came from; over IPv6 it is what the answer
     /// says, and is to lie on a network of this machine.
-    fn on_mdns_address(&mut self, name: &Libp2pPeerId, address: &Multiaddr) {
+    fn on_mdns_address(&mut self, name: &Libp2pPeerId, address: &Multiaddr, now: Instant) {
         let address = without_peer(address);
         let Some(peer) = from_libp2p(name).filter(|_| self.speaks(&address)) else { return };
         let Some((ip, ..)) = parts(&address).filter(|(ip, ..)| is_dialable(*ip)) else { return };
-        if matches!(ip, IpAddr::V6(ip) if !is_on_link(ip, &interfaces())) {
+        let links = &mut self.multicast.links;
+        if matches!(ip, IpAddr::V6(ip) if !is_on_link(ip, links.at(now, interfaces))) {
             return;
         }
         let (text, now) = (address.to_string(), self.now_ms());
@@ -196,6 +219,7 @@ impl Network {
     /// Drops every name, so that whoever is there is told of again when it answers. The library
     /// itself asks on a new address.
     pub(super) fn ask_again(&mut self) {
+        self.multicast.links = Links::default();
         self.multicast.kept.clear();
         self.drop_names(self.mdns_names());
     }
@@ -234,11 +258,13 @@ fn is_on_link(ip: Ipv6Addr, interfaces: &[if_addrs::Interface]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::behaviour::BehaviourEvent;
+    use super::super::config::NetworkConfig;
     use super::*;
+    use ocm_record::{Boot, SigningKey};
 
-    #[test]
-    fn only_what_lies_on_a_network_of_this_machine_is_on_the_link() {
-        let own = if_addrs::Interface {
+    fn card() -> if_addrs::Interface {
+        if_addrs::Interface {
             name: "eth0".to_owned(),
             addr: if_addrs::IfAddr::V6(if_addrs::Ifv6Addr {
                 ip: "fd00::1".parse().unwrap(),
@@ -249,10 +275,66 @@ mod tests {
             index: Some(2),
             oper_status: if_addrs::IfOperStatus::Up,
             is_p2p: false,
-        };
+        }
+    }
+
+    #[test]
+    fn only_what_lies_on_a_network_of_this_machine_is_on_the_link() {
+        let own = card();
         let on_link = |ip: &str| is_on_link(ip.parse().unwrap(), std::slice::from_ref(&own));
         assert!(on_link("fd00::77:1"));
         assert!(!on_link("2001:db8::1") && !on_link("fd00:0:0:1::1") && !on_link("::1"));
+    }
+
+    #[test]
+    fn the_system_is_asked_for_its_networks_once_a_second_whatever_is_heard() {
+        let (mut links, start) = (Links::default(), Instant::now());
+        let mut asked = 0;
+        for n in 0..2_500 {
+            let now = start + Duration::from_millis(n);
+            let read = || {
+                asked += 1;
+                vec![card(); asked]
+            };
+            let seen = links.at(now, read).len();
+            assert_eq!((seen, asked), (asked, n as usize / 1_000 + 1), "at {n} ms");
+        }
+    }
+
+    #[tokio::test]
+    async fn of_what_is_told_over_ipv6_only_addresses_of_ipv6_on_the_link_are_believed() {
+        let key = |n| SigningKey::from_seed(&[n; 32]);
+        let config = NetworkConfig {
+            bind: vec![Ipv4Addr::LOCALHOST.into()],
+            port: 0,
+            mdns: false,
+            beacon: None,
+            ..NetworkConfig::new(key(1), Boot::from_bytes([1; 16]))
+        };
+        let mut network = Network::start(config, &mut Default::default()).unwrap();
+        let now = Instant::now() + Duration::from_secs(3600);
+        network.multicast.links = Links(Some((now, vec![card()])));
+        let told: Vec<_> = [
+            ("/ip4/10.1.0.66/tcp/1", false),
+            ("/ip6/2001:db8::66/tcp/1", false),
+            ("/ip6/fd00::66/tcp/1", true),
+            ("/ip6/fd00::66/udp/1/quic-v1", true),
+        ]
+        .into_iter()
+        .zip(10..)
+        .map(|((address, believed), n)| {
+            let peer = ocm_discovery::PeerId::new(key(n).public());
+            (peer, address.parse::<Multiaddr>().unwrap(), believed)
+        })
+        .collect();
+        let found = told.iter().map(|(peer, address, _)| {
+            let name = super::super::to_libp2p(peer).unwrap();
+            (name, address.clone().with_p2p(name).unwrap())
+        });
+        network.on_behaviour(BehaviourEvent::Mdns6(mdns::Event::Discovered(found.collect())));
+        for (peer, address, believed) in told {
+            assert_eq!(network.table.knows(&peer, &address.to_string()), believed, "{address}");
+        }
     }
 
     #[test]
