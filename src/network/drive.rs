@@ -179,8 +179,9 @@ impl Network {
         let now = self.now_ms();
         if let Some(lasted) = self.connected.closed(&peer, id, now) {
             self.table.disconnected(&peer, now, draw());
+            // However long one lasted that proved nothing, it was of no use.
+            let lasted = if self.unproved.remove(&peer) { 0 } else { lasted };
             self.bootstrap.disconnected(&peer, lasted, now, draw());
-            self.unproved.remove(&peer);
             self.ready.push_back(NetworkEvent::Disconnected { peer });
         }
         self.judge_address(ip_of(endpoint.get_remote_address()));

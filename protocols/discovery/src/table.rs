@@ -3,7 +3,7 @@
 mod entry;
 mod newcomers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ocm_record::Boot;
@@ -134,6 +134,8 @@ pub enum Sighting {
         /// The other process.
         boot: Boot,
     },
+    /// None of those that are spoken to: ignored.
+    Unlisted,
     /// Too many new peers from that source; heard again when it slows down.
     RateLimited,
     /// The table is full of better ones.
@@ -193,6 +195,8 @@ pub struct PeerTable {
     boot: Boot,
     started_ms: u64,
     limits: TableLimits,
+    /// The only peers to take, where not everyone is.
+    listed: Option<BTreeSet<PeerId>>,
     peers: BTreeMap<PeerId, Entry>,
     newcomers: Newcomers,
     counts: TableCounts,
@@ -205,13 +209,27 @@ impl PeerTable {
     #[must_use]
     pub fn new(own: PeerId, boot: Boot, started_ms: u64, limits: TableLimits) -> Self {
         let (peers, newcomers) = (BTreeMap::new(), Newcomers::default());
-        Self { own, boot, started_ms, limits, peers, newcomers, counts: TableCounts::default() }
+        let (listed, counts) = (None, TableCounts::default());
+        Self { own, boot, started_ms, limits, listed, peers, newcomers, counts }
+    }
+
+    /// Takes these peers from here on and no others: nobody else is dialled or remembered.
+    pub fn take_only(&mut self, listed: BTreeSet<PeerId>) {
+        self.peers.retain(|peer, _| listed.contains(peer));
+        self.listed = Some(listed);
+    }
+
+    fn takes(&self, peer: &PeerId) -> bool {
+        self.listed.as_ref().is_none_or(|listed| listed.contains(peer))
     }
 
     /// Takes note that `peer` may be reached at `address` (a text the shell can dial).
     pub fn heard(&mut self, peer: PeerId, address: &str, source: Source, now: u64) -> Sighting {
         if peer == self.own {
             return Sighting::Own;
+        }
+        if !self.takes(&peer) {
+            return Sighting::Unlisted;
         }
         if address.len() > self.limits.address_len {
             return Sighting::AddressTooLong;
@@ -243,7 +261,7 @@ impl PeerTable {
         source: Source,
         now: u64,
     ) -> Sighting {
-        let new = peer != self.own && !self.peers.contains_key(&peer);
+        let new = peer != self.own && self.takes(&peer) && !self.peers.contains_key(&peer);
         if new && !self.newcomers.spend(from, &self.limits, now) {
             self.counts.rate_limited += 1;
             return Sighting::RateLimited;
@@ -299,7 +317,7 @@ impl PeerTable {
     /// Takes note of a connection; the peer is not dialled, evicted or expired while it lasts.
     /// One that is in the table for the first time is taken as far as the caps allow.
     pub fn connected(&mut self, peer: PeerId, address: Option<&str>, source: Source, now: u64) {
-        if peer == self.own {
+        if peer == self.own || !self.takes(&peer) {
             return;
         }
         if !self.peers.contains_key(&peer) {
@@ -339,6 +357,16 @@ impl PeerTable {
             } else {
                 entry.fail(now, random);
             }
+        }
+    }
+
+    /// Takes note that this node ends its connections with a peer that it does not speak to. However
+    /// long they lasted, that counts as a failure, and the peer as one that was never connected: it
+    /// is not remembered, and hearing of it shortens no wait.
+    pub fn turned_away(&mut self, peer: &PeerId, now: u64, random: u64) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            (entry.connected, entry.last) = (None, None);
+            entry.fail(now, random);
         }
     }
 

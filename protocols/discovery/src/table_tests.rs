@@ -220,10 +220,7 @@ fn whoever_makes_up_sources_shuts_out_nobody_else() {
     // What fails makes room, and so does whoever was not heard for a minute.
     let tried = table.due(0, 1, 0);
     table.dial_failed(&tried[0].peer, 0, 0);
-    assert_eq!(
-        table.heard_beacon(&beacon(3, 9, 0), [10, 0, 0, 8].into(), &told, 0),
-        Sighting::New
-    );
+    assert_eq!(table.heard_beacon(&beacon(3, 9, 0), [10, 0, 0, 8].into(), &told, 0), Sighting::New);
 }
 
 #[test]
@@ -302,6 +299,44 @@ fn what_is_said_on_the_link_drives_out_no_address_that_was_connected() {
         table.heard(peer(1), place, Source::Beacon, 1 + n as u64);
     }
     assert!(table.knows(&peer(1), "good") && table.knows(&peer(1), "z"));
+}
+
+#[test]
+fn who_is_not_listed_is_neither_dialled_nor_remembered() {
+    let mut table = table(TableLimits { newcomer_burst: 1, ..TableLimits::default() });
+    table.connected(peer(9), Some("a"), Source::Incoming, 0);
+    table.take_only([peer(1)].into());
+    for n in [9, 2] {
+        assert_eq!(table.heard_nearby(peer(n), HERE, "a", Source::Mdns, 0), Sighting::Unlisted);
+        assert_eq!(table.heard_beacon(&beacon(n, 9, 0), HERE, &at("a"), 0), Sighting::Unlisted);
+        table.connected(peer(n), Some("a"), Source::Incoming, 0);
+        table.remember(&Remembered { peer: peer(n), addresses: at("a"), last: 0 }, 0);
+    }
+    assert!(table.is_empty());
+    let copied = table.heard_beacon(&beacon(0, 9, STARTED), HERE, &at("a"), 0);
+    assert!(matches!(copied, Sighting::CopiedKey { .. }), "{copied:?}");
+    assert_eq!(table.heard_nearby(peer(1), HERE, "a", Source::Mdns, 0), Sighting::New);
+}
+
+#[test]
+fn who_is_turned_away_is_dialled_after_longer_and_longer_waits_and_not_remembered() {
+    let mut table = table(TableLimits::default());
+    table.connected(peer(1), Some("a"), Source::Bootstrap, 0);
+    table.disconnected(&peer(1), 60_000, 0);
+    assert_eq!(table.worth_remembering(60_000).len(), 1);
+    let mut now = 60_000;
+    for wait in [1_000, 2_000, 4_000, 8_000, 16_000] {
+        table.connected(peer(1), Some("a"), Source::Bootstrap, now);
+        now += 20_000;
+        table.turned_away(&peer(1), now, u64::MAX);
+        // The connection has gone, too; and it is heard on the link all the while.
+        table.disconnected(&peer(1), now, 0);
+        table.heard(peer(1), "a", Source::Beacon, now);
+        assert!(table.due(now + wait - 1, 10, 0).is_empty(), "before {wait} ms");
+        assert_eq!(table.due(now + wait, 10, 0).len(), 1, "after {wait} ms");
+        assert!(table.worth_remembering(now).is_empty());
+        now += wait;
+    }
 }
 
 #[derive(Debug, Clone)]
