@@ -11,6 +11,7 @@ use super::handle::Handle;
 use super::key::{Preset, settings};
 use super::secret::{NetworkKey, Seed, Token};
 use super::value::{Limit, Setting, choice};
+use crate::network::IpRange;
 
 choice! {
     /// A set of defaults for one purpose; every other source takes precedence over it.
@@ -169,7 +170,6 @@ settings! {
             env: "OCM_NETWORK_MAX_PEERS", preset: Preset::Text("128"),
             limit: Limit::Range(1, 4096), unit: "connections", reloadable: true, }
         /// Connections that others begin from one IP address at one time; further ones are refused.
-        /// Loopback is exempt.
         max_connections_per_address: u32 {
             env: "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS", preset: Preset::Text("32"),
             limit: Limit::Range(1, 4096), unit: "connections",
@@ -180,11 +180,16 @@ settings! {
             env: "OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK", preset: Preset::Text("64"),
             limit: Limit::Range(1, 4096), unit: "connections",
         }
-        /// Peers behind one IP address before all of them lose their standing in gossip; loopback is
-        /// exempt.
+        /// Peers behind one IP address before all of them lose their standing in gossip.
         max_peers_per_address: u32 {
             env: "OCM_NETWORK_MAX_PEERS_PER_ADDRESS", preset: Preset::Text("16"),
             limit: Limit::Range(1, 4096), unit: "peers",
+        }
+        /// Ranges of IP addresses (10.0.0.0/8, or one address) to which none of these three limits
+        /// applies: of a proxy that many peers come through, say, or of one's own machines. Loopback
+        /// always is exempt.
+        exempt_addresses: Vec<IpRange> {
+            env: "OCM_NETWORK_EXEMPT_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(64),
         }
         /// The longest pause between two comparisons of a space with a peer while nothing changes;
         /// each is moved by a random part of it, so that nodes do not keep step. A change is

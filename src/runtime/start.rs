@@ -426,6 +426,7 @@ fn network_config(
     network.limits.connections_per_address = settings.max_connections_per_address as usize;
     network.limits.connections_per_network = settings.max_connections_per_network as usize;
     network.limits.peers_per_address = settings.max_peers_per_address as usize;
+    network.exempt.clone_from(&settings.exempt_addresses);
     Ok(network)
 }
 
@@ -512,6 +513,9 @@ mod tests {
         assert_ne!(network(&[]).limits.peers_per_address, 3);
         let few = network(&[("OCM_NETWORK_MAX_PEERS_PER_ADDRESS", "3")]);
         assert_eq!(few.limits.peers_per_address, 3);
+        assert!(network(&[]).exempt.is_empty());
+        let exempt = network(&[("OCM_NETWORK_EXEMPT_ADDRESSES", "10.0.0.0/8")]).exempt;
+        assert_eq!(exempt, ["10.0.0.0/8".parse().unwrap()]);
         let timeout = |variables: &[_]| {
             let dir = tempfile::tempdir().unwrap();
             let token = Token::load_or_create(dir.path()).unwrap();
