@@ -184,6 +184,11 @@ fn check_store(config: &Config, running: bool) -> Finding {
             error.to_string(),
             "stop that process, or check api.listen (OCM_API_LISTEN) if it is this node",
         ),
+        Err(OpenError::Owner { directory, owner }) => Finding::fault(
+            "store",
+            format!("{} belongs to user {owner}: root would spoil it", directory.display()),
+            format!("ask as that user: `sudo -u '#{owner}' ocm doctor`"),
+        ),
         Err(error) => Finding::fault(
             "store",
             error.to_string(),
@@ -379,6 +384,22 @@ mod tests {
         found(&[check_store(&config, false)], "store", State::Fault, "frontier");
         std::fs::remove_dir_all(&config.database.path).unwrap();
         found(&[check_store(&config, false)], "store", State::Fault, "there is none");
+    }
+
+    #[test]
+    fn root_is_told_to_ask_as_the_owner() {
+        use std::io::Write as _;
+        if !rustix::process::geteuid().is_root() {
+            // Straight to the stream: the test runner keeps to itself what `eprintln!` says.
+            let _ = writeln!(std::io::stderr(), "skipped: only root could");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let config = healthy(dir.path());
+        std::os::unix::fs::chown(&config.database.path, Some(65_534), None).unwrap();
+        let finding = check_store(&config, false);
+        found(std::slice::from_ref(&finding), "store", State::Fault, "belongs to user 65534");
+        assert!(finding.remedy.unwrap().contains("sudo -u '#65534' ocm doctor"));
     }
 
     #[test]
