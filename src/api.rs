@@ -95,8 +95,8 @@ pub struct ApiConfig {
     pub version: String,
     /// What batches may have at the start.
     pub batch: BatchLimits,
-    /// Multiaddrs at which others reach this node, for invitations. Without any, those it
-    /// listens on.
+    /// Multiaddrs that invitations name, and no others. Without any, those at which others reach
+    /// this node.
     pub addresses: Vec<String>,
     /// When the process started, in milliseconds since the Unix epoch.
     pub started_ms: u64,

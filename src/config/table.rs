@@ -135,8 +135,10 @@ settings! {
         /// Whether to relay for others, who reserve a place here: at most 128 of them, and as many
         /// connections, each of an hour and 256 MiB at most.
         relay: bool { env: "OCM_NETWORK_RELAY", preset: Preset::Text("false"), }
-        /// The addresses that invitations name, in place of those that the node listens on. A relay
-        /// tells them to those who reserve a place.
+        /// The addresses that invitations name, and no others; without any, they name up to eight of
+        /// those that the node listens on and is reached at through relays. Names that outlive an
+        /// address stand here (/dns/node.example/tcp/8080). A relay tells them to those who reserve a
+        /// place.
         external_addresses: Vec<Multiaddr> {
             env: "OCM_NETWORK_EXTERNAL_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(16),
         }
