@@ -109,9 +109,10 @@ impl From<OpenError> for Failure {
         let text = error.to_string();
         match error {
             OpenError::Io { .. } => Self::Usage(text),
-            OpenError::NoBundle(_) | OpenError::Cut(_) | OpenError::Version { .. } => {
-                Self::Wrong(text)
-            }
+            OpenError::NoBundle(_)
+            | OpenError::Cut(_)
+            | OpenError::Head(_)
+            | OpenError::Version { .. } => Self::Wrong(text),
             OpenError::Locked { .. } | OpenError::WrongKey { .. } => Self::Refused(text),
         }
     }
