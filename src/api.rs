@@ -23,7 +23,7 @@ mod quarantined;
 mod records;
 mod spaces;
 mod status;
-mod token;
+pub mod token;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -40,8 +40,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 pub use problem::{Problem, Reason};
-pub use token::{Token, TokenError};
 
+use crate::config::Token;
 use crate::handle::Handle;
 use crate::views::Views;
 

@@ -18,8 +18,8 @@ use super::peers::{KeptPeers, PeersFile};
 use super::reload::Reload;
 use super::service::{self, Watchdog};
 use super::stop;
-use crate::api::{Api, ApiConfig, BatchLimits, ServeError, Token};
-use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName};
+use crate::api::{Api, ApiConfig, BatchLimits, ServeError, token};
+use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName, Token};
 use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
 use crate::network::{BeaconConfig, Network, NetworkConfig, RelayLimits};
@@ -280,8 +280,8 @@ async fn serve(mut config: Config, flags: NodeFlags, reload: Reload<'_>) -> anyh
 /// data directory, where the command line finds it.
 fn api_token(config: &Config) -> anyhow::Result<Token> {
     match &config.api.token {
-        None => Ok(Token::load_or_create(&config.data_dir)?),
-        Some(configured) => Ok(Token::parse(configured.reveal())?.write(&config.data_dir)?),
+        None => Ok(token::load_or_create(&config.data_dir)?),
+        Some(configured) => Ok(token::write(configured.clone(), &config.data_dir)?),
     }
 }
 
@@ -518,7 +518,7 @@ mod tests {
         assert_eq!(exempt, ["10.0.0.0/8".parse().unwrap()]);
         let timeout = |variables: &[_]| {
             let dir = tempfile::tempdir().unwrap();
-            let token = Token::load_or_create(dir.path()).unwrap();
+            let token = token::load_or_create(dir.path()).unwrap();
             let config = config(variables);
             api_config(&config, "mill", token, config.api.listen).batch.timeout.as_secs()
         };
