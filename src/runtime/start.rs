@@ -20,6 +20,7 @@ use super::service::{self, Watchdog};
 use super::stop;
 use crate::api::{Api, ApiConfig, BatchLimits, ServeError, token};
 use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName, Token};
+use crate::doctor::{self, Finding};
 use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
 use crate::network::{BeaconConfig, Network, NetworkConfig, RelayLimits};
@@ -51,6 +52,9 @@ pub fn run(
     let mut config = loaded.config.clone();
     let rust_log = std::env::var("RUST_LOG").ok();
     let logging = logging::init(&config.logging, rust_log.as_deref())?;
+    for Finding { text, remedy, .. } in doctor::check_exposure(loaded) {
+        tracing::warn!("{text}; {}", remedy.unwrap_or_default());
+    }
     if let Err(IdentityError::Absent(_)) = identity::load(&config) {
         let made = super::init(loaded)?;
         config.space.default = config.space.default.or(made.personal_space);

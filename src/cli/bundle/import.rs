@@ -11,7 +11,7 @@ use serde_bytes::ByteBuf;
 use serde_json::{Value as Json, json};
 
 use super::report::{Ended, Tally, say_head};
-use super::{PassphraseArgs, ask};
+use super::{PassphraseArgs, ask, warn_of};
 use crate::bundle::{BundleFile, Key, Stopped};
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failure};
@@ -43,9 +43,10 @@ pub(super) fn run(import: &Import, mut context: Context<'_, '_>) -> Result<Exit,
     let client = context.client()?;
     let mut key = Key::default();
     for path in &import.identity {
+        warn_of(path, &mut context)?;
         key.add_identities(path)?;
     }
-    if let Some(passphrase) = import.source.read(context.environment)? {
+    if let Some(passphrase) = import.source.read(&mut context)? {
         key.set_passphrase(passphrase)?;
     }
     let at_terminal = context.io.terminal;
