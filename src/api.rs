@@ -23,7 +23,7 @@ mod quarantined;
 mod records;
 mod spaces;
 mod status;
-mod token;
+pub mod token;
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -40,8 +40,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Mutex, Semaphore, watch};
 
 pub use problem::{Problem, Reason};
-pub use token::{Token, TokenError};
 
+use crate::config::Token;
 use crate::handle::Handle;
 use crate::views::Views;
 
@@ -95,8 +95,8 @@ pub struct ApiConfig {
     pub version: String,
     /// What batches may have at the start.
     pub batch: BatchLimits,
-    /// Multiaddrs at which others reach this node, for invitations. Without any, those it
-    /// listens on.
+    /// Multiaddrs that invitations name, and no others. Without any, those at which others reach
+    /// this node.
     pub addresses: Vec<String>,
     /// When the process started, in milliseconds since the Unix epoch.
     pub started_ms: u64,

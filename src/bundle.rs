@@ -31,6 +31,9 @@ pub mod limits {
     pub const PASSPHRASE_BYTES: u64 = 4096;
     /// Recipients of one bundle.
     pub const RECIPIENTS: usize = 64;
+    /// Bytes before the content of an encrypted bundle: some hundred for each recipient, and what is
+    /// read ahead.
+    pub const HEAD_BYTES: u64 = 32 * 1024;
 }
 
 /// What the file of an encrypted bundle begins with.

@@ -14,7 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::parity::{Comparison, HeldSpace, Missing, Quarantined};
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, Exposure, Loaded};
 use crate::identity;
 use crate::store::{Audit, LockError, OpenError, OpenOptions, Store, Unobserved, disk_free};
 
@@ -83,13 +83,15 @@ pub struct RunningNode {
 
 /// Looks at everything. `running` is what the node said, when one runs on this data directory.
 #[must_use]
-pub fn examine(config: &Config, running: Option<&RunningNode>) -> Vec<Finding> {
+pub fn examine(loaded: &Loaded, running: Option<&RunningNode>) -> Vec<Finding> {
+    let config = &loaded.config;
     let mut findings = vec![
         check_keys(config),
         check_clock(SystemTime::now(), newest_file(&config.data_dir)),
         check_disk(&config.data_dir, disk_free(&config.data_dir).ok()),
         check_store(config, running.is_some()),
     ];
+    findings.extend(check_exposure(loaded));
     findings.extend(check_ports(config, running.is_some()));
     findings.extend(check_peers(config, running));
     findings.extend(running.map(|node| parity::check(node, Timestamp::now())).unwrap_or_default());
@@ -109,6 +111,25 @@ fn check_keys(config: &Config) -> Finding {
             Finding::fault("keys", text, remedy)
         }
     }
+}
+
+/// What is open to others than it is meant for: also said at the start of a node.
+pub(crate) fn check_exposure(loaded: &Loaded) -> Vec<Finding> {
+    let exposed =
+        |exposure: Exposure| Finding::warning("secrets", exposure.to_string(), exposure.remedy());
+    let listen = loaded.config.api.listen;
+    let in_plain = (!listen.ip().is_loopback()).then(|| {
+        Finding::warning(
+            "api",
+            format!(
+                "the API listens on {listen}, beyond this machine and without TLS: whoever listens on \
+                 the way can take its token"
+            ),
+            "set api.listen (OCM_API_LISTEN) to an address of loopback, and reach it through a proxy \
+             with TLS or `ssh -L`; or let a firewall keep it to a network that you trust",
+        )
+    });
+    loaded.exposures().map(exposed).chain(in_plain).collect()
 }
 
 fn check_clock(now: SystemTime, newest: Option<SystemTime>) -> Finding {
@@ -183,6 +204,11 @@ fn check_store(config: &Config, running: bool) -> Finding {
             "store",
             error.to_string(),
             "stop that process, or check api.listen (OCM_API_LISTEN) if it is this node",
+        ),
+        Err(OpenError::Owner { directory, owner }) => Finding::fault(
+            "store",
+            format!("{} belongs to user {owner}: root would spoil it", directory.display()),
+            format!("ask as that user: `sudo -u '#{owner}' ocm doctor`"),
         ),
         Err(error) => Finding::fault(
             "store",
@@ -298,6 +324,10 @@ mod tests {
 
     /// A node that was initialised and is not running, on free ports.
     fn healthy(dir: &Path) -> Config {
+        initialised(dir).config
+    }
+
+    fn initialised(dir: &Path) -> Loaded {
         let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let flags = Overrides::new()
             .set("data_dir", dir.join("node").to_str().unwrap())
@@ -307,7 +337,7 @@ mod tests {
         let none: [(&str, &str); 0] = [];
         let loaded = Config::load(&flags, &Environment::from_iter(none)).unwrap();
         crate::runtime::init(&loaded).unwrap();
-        loaded.config
+        loaded
     }
 
     pub(super) fn found(findings: &[Finding], check: &str, state: State, text: &str) {
@@ -322,7 +352,7 @@ mod tests {
     #[test]
     fn a_healthy_node_has_no_fault() {
         let dir = tempfile::tempdir().unwrap();
-        let findings = examine(&healthy(dir.path()), None);
+        let findings = examine(&initialised(dir.path()), None);
         assert!(findings.iter().all(|finding| finding.state != State::Fault), "{findings:#?}");
         found(&findings, "store", State::Ok, "1 records");
         found(&findings, "keys", State::Ok, "did:key:");
@@ -345,6 +375,26 @@ mod tests {
         found(&[check_keys(&config)], "keys", State::Fault, "it holds 5 bytes");
         std::fs::remove_file(&key).unwrap();
         found(&[check_keys(&config)], "keys", State::Fault, "there is no identity");
+    }
+
+    #[test]
+    fn an_open_secret_and_an_api_beyond_this_machine_are_told() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("token");
+        std::fs::write(&file, "0123456789abcdef\n").unwrap();
+        let load = |listen: &str, mode| {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            let (home, file) = (dir.path().to_str().unwrap(), file.to_str().unwrap());
+            let set = [("HOME", home), ("OCM_API_TOKEN_FILE", file), ("OCM_API_LISTEN", listen)];
+            Config::load(&Overrides::new(), &Environment::from_iter(set)).unwrap()
+        };
+        assert_eq!(check_exposure(&load("127.0.0.1:7845", 0o600)), []);
+        assert_eq!(check_exposure(&load("[::1]:7845", 0o400)), []);
+        let findings = check_exposure(&load("0.0.0.0:7845", 0o644));
+        assert_eq!(findings.len(), 2);
+        found(&findings, "secrets", State::Warning, "mode 644");
+        found(&findings, "api", State::Warning, "0.0.0.0:7845");
     }
 
     #[test]
@@ -379,6 +429,22 @@ mod tests {
         found(&[check_store(&config, false)], "store", State::Fault, "frontier");
         std::fs::remove_dir_all(&config.database.path).unwrap();
         found(&[check_store(&config, false)], "store", State::Fault, "there is none");
+    }
+
+    #[test]
+    fn root_is_told_to_ask_as_the_owner() {
+        use std::io::Write as _;
+        if !rustix::process::geteuid().is_root() {
+            // Straight to the stream: the test runner keeps to itself what `eprintln!` says.
+            let _ = writeln!(std::io::stderr(), "skipped: only root could");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let config = healthy(dir.path());
+        std::os::unix::fs::chown(&config.database.path, Some(65_534), None).unwrap();
+        let finding = check_store(&config, false);
+        found(std::slice::from_ref(&finding), "store", State::Fault, "belongs to user 65534");
+        assert!(finding.remedy.unwrap().contains("sudo -u '#65534' ocm doctor"));
     }
 
     #[test]

@@ -14,7 +14,9 @@ use ocm_node::Identity;
 use ocm_record::{Did, SigningKey};
 
 use crate::config::Config;
-use crate::store::disk::{create_file, remove_if_present, replace_file, sync_directory};
+use crate::store::disk::{
+    create_file, owner_beside_root, remove_if_present, replace_file, sync_directory,
+};
 
 /// Why the keys cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +37,17 @@ pub enum IdentityError {
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
+    },
+    /// Root would leave files there that the owner cannot read.
+    #[error(
+        "{directory} belongs to user {owner}, and what root writes there that user could not read: \
+         do this as that user (`sudo -u '#{owner}' …`)"
+    )]
+    Owner {
+        /// The data directory.
+        directory: PathBuf,
+        /// The number of its user.
+        owner: u32,
     },
     /// Others can read a key.
     #[error("{path} can be read by others (mode {mode:o}): run `chmod 600 {path}`")]
@@ -111,6 +124,11 @@ pub fn load(config: &Config) -> Result<Identity, IdentityError> {
 /// See [`IdentityError`]; no existing key is ever replaced.
 pub fn load_or_create(config: &Config) -> Result<(Identity, bool), IdentityError> {
     let keys = directory(&config.data_dir);
+    let owner = owner_beside_root(&config.data_dir)
+        .map_err(|cause| IdentityError::Io { path: config.data_dir.clone(), cause })?;
+    if let Some(owner) = owner {
+        return Err(IdentityError::Owner { directory: config.data_dir.clone(), owner });
+    }
     remove_copies(&keys)?;
     let is_kept = keys.join("author.key").exists();
     match load(config) {
@@ -252,6 +270,23 @@ mod tests {
         assert_eq!(did(&loaded), did(&made));
         assert_eq!(peer_id(&loaded), peer_id(&made));
         assert_eq!(fs::read_dir(&keys).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn root_makes_no_keys_in_another_users_directory() {
+        use std::io::Write as _;
+        if !rustix::process::geteuid().is_root() {
+            // Straight to the stream: the test runner keeps to itself what `eprintln!` says.
+            let _ = writeln!(io::stderr(), "skipped: only root could");
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(65_534), None).unwrap();
+        let told = load_or_create(&config(dir.path())).unwrap_err().to_string();
+        assert!(told.contains("user 65534") && told.contains("sudo -u '#65534'"), "{told}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0, "nothing is left there");
+        std::os::unix::fs::chown(dir.path(), Some(0), None).unwrap();
+        assert!(load_or_create(&config(dir.path())).is_ok());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Spaces: what is shared together, and who belongs to it.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::Json;
@@ -300,6 +301,10 @@ pub(super) async fn grant(
     }
 }
 
+/// Addresses that an invitation names where none are configured: those of a few cards and relays, and
+/// not so many that the word is long.
+const NAMED: usize = 8;
+
 #[derive(Serialize)]
 pub(super) struct Shown {
     invitation: String,
@@ -337,17 +342,12 @@ pub(super) async fn invite(
     Ok(Json(Shown { invitation: text, space, name, addresses }))
 }
 
-/// Where a guest finds this node: the addresses it is known by from outside, or those it listens
-/// on, those of this machine alone last.
+/// Where a guest finds this node: the addresses that are configured, and no others; else those at
+/// which it is reached.
 fn addresses(api: &Api, status: &Status) -> Vec<String> {
-    let own = &api.0.config.addresses;
-    let mut addresses = if own.is_empty() { status.network.listen.clone() } else { own.clone() };
-    addresses.sort_by_key(|address| {
-        // One through a relay leads here from everywhere.
-        let direct = !address.contains("/p2p-circuit");
-        let own = address.starts_with("/ip4/127.") || address.starts_with("/ip6/::1/");
-        (own, direct)
-    });
+    let configured = &api.0.config.addresses;
+    let addresses =
+        if configured.is_empty() { reached(&status.network.listen) } else { configured.clone() };
     let peer = status.core.peer;
     let named = addresses.into_iter().map(|address| {
         if address.contains("/p2p/") { address } else { format!("{address}/p2p/{peer}") }
@@ -356,4 +356,54 @@ fn addresses(api: &Api, status: &Status) -> Vec<String> {
         .filter(|address| address.len() <= invitation::ADDRESS_BYTES)
         .take(invitation::ADDRESSES)
         .collect()
+}
+
+/// Of the addresses that a node listens on, those that an invitation names: those through relays
+/// first, which lead here from everywhere; of a host that is reached over TCP only that, since a
+/// guest learns of the rest there; of this machine alone, only where there is nothing else.
+fn reached(listen: &[String]) -> Vec<String> {
+    fn host(address: &str) -> Option<&str> {
+        address.split('/').nth(2)
+    }
+    let is_relayed = |address: &str| address.contains("/p2p-circuit");
+    let is_own = |a: &&String| a.starts_with("/ip4/127.") || a.starts_with("/ip6/::1/");
+    let (own, others): (Vec<&String>, Vec<&String>) = listen.iter().partition(is_own);
+    let all = if others.is_empty() { own } else { others };
+    let (relayed, direct): (Vec<&String>, Vec<&String>) =
+        all.into_iter().partition(|address| is_relayed(address));
+    let by_tcp: BTreeSet<Option<&str>> =
+        direct.iter().filter(|a| a.contains("/tcp/")).map(|a| host(a)).collect();
+    let direct = direct.iter().filter(|a| a.contains("/tcp/") || !by_tcp.contains(&host(a)));
+    relayed.iter().chain(direct).take(NAMED).map(|address| (*address).clone()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_invitation_names_where_others_reach_this_node_once() {
+        let listen = [
+            "/ip4/10.0.0.7/tcp/8080",
+            "/ip4/10.0.0.7/udp/8080/quic-v1",
+            "/ip4/127.0.0.1/tcp/8080",
+            "/ip4/192.0.2.7/udp/8080/quic-v1",
+            "/ip6/2001:db8::7/tcp/8080",
+            "/ip6/2001:db8::7/udp/8080/quic-v1",
+            "/ip6/::1/udp/8080/quic-v1",
+            "/ip4/192.0.2.1/tcp/8080/p2p/A/p2p-circuit/p2p/B",
+        ]
+        .map(str::to_owned);
+        let named = [
+            "/ip4/192.0.2.1/tcp/8080/p2p/A/p2p-circuit/p2p/B",
+            "/ip4/10.0.0.7/tcp/8080",
+            "/ip4/192.0.2.7/udp/8080/quic-v1",
+            "/ip6/2001:db8::7/tcp/8080",
+        ];
+        assert_eq!(reached(&listen), named);
+        let alone = &listen[2..3];
+        assert_eq!(reached(alone), alone, "nodes of one machine invite each other");
+        let many: Vec<String> = (0..99).map(|n| format!("/ip4/10.0.{n}.1/tcp/1")).collect();
+        assert_eq!(reached(&many), many[..NAMED]);
+    }
 }

@@ -33,7 +33,7 @@ impl Server {
     fn over(node: Harness, default_space: Option<SpaceId>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("db"), [0; 1000]).unwrap();
-        let token = Token::load_or_create(dir.path()).unwrap();
+        let token = token::load_or_create(dir.path()).unwrap();
         let config = ApiConfig {
             listen: "127.0.0.1:7845".parse().unwrap(),
             hosts: vec!["node.example".into()],

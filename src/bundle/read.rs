@@ -36,6 +36,13 @@ pub enum OpenError {
     /// Nothing of it is left.
     #[error("{0} is cut, or damaged, within the first bytes of a bundle")]
     Cut(PathBuf),
+    /// It would take no end of memory to learn who may read it.
+    #[error(
+        "{0} is encrypted in a way that no bundle is: what says to whom is larger than {max} bytes; \
+         decrypt it with `age -d` first, if you trust whoever gave it to you",
+        max = limits::HEAD_BYTES
+    )]
+    Head(PathBuf),
     /// A bundle of a form that is not known here.
     #[error("{path} is a bundle of version {version:?}, and this version of ocm reads version 1")]
     Version {
@@ -76,15 +83,21 @@ pub enum Stopped {
     Damaged(String),
 }
 
-/// The file, and whether its end was reached.
+/// The file, whether its end was reached, and how much may still be read of it.
 struct Source {
     file: File,
     ended: Rc<Cell<bool>>,
+    left: Rc<Cell<u64>>,
 }
 
 impl Read for Source {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.file.read(buffer)?;
+        let left = self.left.get();
+        if left == 0 {
+            return Err(io::Error::other("it is larger than it may be"));
+        }
+        let read = self.file.by_ref().take(left).read(buffer)?;
+        self.left.set(left - read as u64);
         self.ended.set(read == 0 && !buffer.is_empty());
         Ok(read)
     }
@@ -113,13 +126,19 @@ impl BundleFile {
         let no_bundle = || OpenError::NoBundle(path.to_owned());
         let ended = Rc::new(Cell::new(false));
         let file = File::open(path).map_err(failed)?;
-        let mut source = BufReader::new(Source { file, ended: ended.clone() });
+        let left = Rc::new(Cell::new(limits::HEAD_BYTES));
+        let source = Source { file, ended: ended.clone(), left: left.clone() };
+        let mut source = BufReader::new(source);
         let encrypted = source.fill_buf().map_err(failed)?.starts_with(AGE_MAGIC);
         let mut plain: Box<dyn Read> = if encrypted {
-            let decryptor = Decryptor::new_buffered(source);
-            let decryptor = decryptor.map_err(|error| wrong_key(path, &error))?;
+            let decryptor = Decryptor::new_buffered(source).map_err(|error| match left.get() {
+                0 => OpenError::Head(path.to_owned()),
+                _ => wrong_key(path, &error),
+            })?;
+            left.set(u64::MAX);
             decrypt(decryptor, path, key, passphrase)?
         } else {
+            left.set(u64::MAX);
             Box::new(source)
         };
         let mut magic = Vec::new();

@@ -183,6 +183,32 @@ fn a_bomb_ends_at_its_first_value() {
 const BUNDLE: &[u8] = ocm_sync::BUNDLE_MAGIC;
 
 #[test]
+fn a_head_without_end_is_not_read_to_its_end() {
+    let dir = TempDir::new().unwrap();
+    let path = dir.path().join("head");
+    let stanza = b"-> X25519 AAAA\nAAAA\n".as_slice();
+    for endless in [stanza.repeat(200_000), vec![b'A'; 4_000_000]] {
+        let mut file = [AGE_MAGIC, &endless].concat();
+        std::fs::write(&path, &file).unwrap();
+        assert!(matches!(open(&path, &Key::default()), Err(OpenError::Head(_))));
+        file.truncate(30_000);
+        std::fs::write(&path, &file).unwrap();
+        assert!(matches!(open(&path, &Key::default()), Err(OpenError::WrongKey { .. })));
+    }
+    // As many recipients as there may be.
+    let (_, key) = recipient(dir.path());
+    let identity = std::fs::read_to_string(dir.path().join("identity.txt")).unwrap();
+    let own: age::x25519::Identity = identity.lines().last().unwrap().parse().unwrap();
+    let mut all: Vec<String> = (1..limits::RECIPIENTS)
+        .map(|_| age::x25519::Identity::generate().to_public().to_string())
+        .collect();
+    all.push(own.to_public().to_string());
+    let path = dir.path().join("many");
+    write(&path, Some(&Lock::to_recipients(&all).unwrap()), 3);
+    assert!(matches!(read(&path, &key), (3, Ok(()))));
+}
+
+#[test]
 fn keys_that_are_none_are_named() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("identity");

@@ -4,14 +4,14 @@ pub(super) mod export;
 mod import;
 mod report;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 
 use super::Context;
 use super::exit::{Exit, Failure};
 use crate::bundle::{KeyError, OpenError, WriteError, read_passphrase};
-use crate::config::{Environment, PASSPHRASE_FILE_VARIABLE};
+use crate::config::{Exposure, PASSPHRASE_FILE_VARIABLE};
 
 /// Takes away what stands on the line of a terminal.
 const CLEAR: &str = "\r\x1b[K";
@@ -75,10 +75,19 @@ struct PassphraseArgs {
 
 impl PassphraseArgs {
     /// The passphrase in the file that the flag or the environment names.
-    fn read(&self, environment: &Environment) -> Result<Option<String>, Failure> {
-        let named = environment.get(PASSPHRASE_FILE_VARIABLE).map(PathBuf::from);
-        let file = self.passphrase_file.clone().or(named);
-        Ok(file.map(|file| read_passphrase(&file)).transpose()?)
+    fn read(&self, context: &mut Context<'_, '_>) -> Result<Option<String>, Failure> {
+        let named = context.environment.get(PASSPHRASE_FILE_VARIABLE).map(PathBuf::from);
+        let Some(file) = self.passphrase_file.clone().or(named) else { return Ok(None) };
+        warn_of(&file, context)?;
+        Ok(Some(read_passphrase(&file)?))
+    }
+}
+
+/// Says so where others can get at the secret in a file.
+fn warn_of(file: &Path, context: &mut Context<'_, '_>) -> Result<(), Failure> {
+    match Exposure::of(file) {
+        Some(exposure) => context.note(&format!("warning: {exposure}: {}", exposure.remedy())),
+        None => Ok(()),
     }
 }
 
@@ -109,9 +118,10 @@ impl From<OpenError> for Failure {
         let text = error.to_string();
         match error {
             OpenError::Io { .. } => Self::Usage(text),
-            OpenError::NoBundle(_) | OpenError::Cut(_) | OpenError::Version { .. } => {
-                Self::Wrong(text)
-            }
+            OpenError::NoBundle(_)
+            | OpenError::Cut(_)
+            | OpenError::Head(_)
+            | OpenError::Version { .. } => Self::Wrong(text),
             OpenError::Locked { .. } | OpenError::WrongKey { .. } => Self::Refused(text),
         }
     }

@@ -19,7 +19,7 @@ pub(super) fn run(context: &Context<'_, '_>) -> Result<Shown, Failure> {
         Err(ClientError::NotReachable { .. }) => None,
         Err(error) => return Err(error.into()),
     };
-    let findings = examine(&context.loaded.config, running.as_ref());
+    let findings = examine(&context.loaded, running.as_ref());
     let rows = findings.iter().map(|finding| {
         let state = match finding.state {
             State::Ok => "ok",

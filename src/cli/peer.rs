@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Context;
 use super::exit::Failure;
-use super::output::{Shown, field, short_end, table, time};
+use super::output::{Shown, field, table, time};
 use crate::client::escaped;
 
 /// The commands on single peers.
@@ -88,7 +88,6 @@ pub(super) fn list(context: &Context<'_, '_>) -> Result<Shown, Failure> {
     let rows = answer.items().iter().map(|peer| {
         [
             field(peer, "peer_id"),
-            short_end(&field(peer, "did")),
             field(peer, "address"),
             field(peer, "path"),
             field(peer, "transport"),
@@ -97,11 +96,12 @@ pub(super) fn list(context: &Context<'_, '_>) -> Result<Shown, Failure> {
             peer["shared_spaces"].as_array().map_or(0, Vec::len).to_string(),
             time(&peer["since"]),
             field(peer, "source"),
+            // Whole, for it is what grants and lists are given.
+            field(peer, "did"),
         ]
     });
     let head = [
         "PEER",
-        "DID",
         "ADDRESS",
         "PATH",
         "TRANSPORT",
@@ -110,6 +110,7 @@ pub(super) fn list(context: &Context<'_, '_>) -> Result<Shown, Failure> {
         "SPACES",
         "SINCE",
         "FOUND BY",
+        "DID",
     ];
     let shown = Shown::answer(&answer, table(head, rows.collect()));
     Ok(if answer.items().is_empty() {

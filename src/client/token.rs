@@ -45,7 +45,10 @@ pub enum TokenError {
         reason: String,
     },
     /// The file holds something else.
-    #[error("{0} holds no token (one line of visible ASCII): restart the node, which writes it")]
+    #[error(
+        "{0} holds no token (one line of visible ASCII): delete it and restart the node, which then \
+         writes one"
+    )]
     Malformed(PathBuf),
 }
 

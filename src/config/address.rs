@@ -11,6 +11,7 @@ use ocm_record::{Did, DidError};
 use serde_json::Value as Json;
 
 use super::value::{Limit, Raw, Setting};
+use crate::network::{IpRange, IpRangeError};
 
 /// Where a bootstrap peer is to be found.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -195,6 +196,19 @@ impl fmt::Display for BeaconHost {
             Some(port) => write_port(f, &self.host, port),
             None => fmt::Display::fmt(&self.host, f),
         }
+    }
+}
+
+impl Setting for IpRange {
+    fn expected(_: Limit) -> String {
+        "a range of IP addresses (10.0.0.0/8, fd00::/8), or one address".into()
+    }
+    fn read(raw: &Raw, _: Limit) -> Result<Self, Option<String>> {
+        let text = raw.trimmed().ok_or(None)?;
+        text.parse().map_err(|why: IpRangeError| Some(why.to_string()))
+    }
+    fn show(&self) -> Json {
+        self.to_string().into()
     }
 }
 

@@ -8,7 +8,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::key::Key;
 use super::origin::Origin;
-use super::source::{Candidate, read_secret};
+use super::source::Candidate;
 use super::table::{ABSENT, KEYS};
 use super::value::Raw;
 use super::{Problem, suggestion};
@@ -65,11 +65,11 @@ pub(crate) fn from_flags(flags: &Overrides, problems: &mut Vec<Problem>) -> Vec<
                     flag: key.flag(),
                 });
             } else {
-                layer.push(Candidate { key, raw: Raw::Text(value.clone()), origin });
+                layer.push(Candidate { key, raw: Raw::Text(value.clone()), origin, file: None });
             }
         } else if let Some(key) = secret_by_file(name) {
-            match read_secret(Path::new(value), &origin) {
-                Ok(raw) => layer.push(Candidate { key, raw, origin }),
+            match Candidate::in_file(key, Path::new(value), origin) {
+                Ok(candidate) => layer.push(candidate),
                 Err(problem) => problems.push(problem),
             }
         } else if let Some(absent) =

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::error::Conflict;
+use super::exposure::Exposure;
 use super::flag::{Overrides, from_flags};
 use super::key::{Effective, Key, Preset};
 use super::origin::Origin;
@@ -24,6 +25,8 @@ pub struct Loaded {
     pub origins: BTreeMap<String, Origin>,
     /// The configuration file that was read.
     pub file: Option<PathBuf>,
+    /// The files that the secrets in effect were read from, each by itself.
+    pub secret_files: Vec<PathBuf>,
 }
 
 impl Loaded {
@@ -31,6 +34,11 @@ impl Loaded {
     #[must_use]
     pub fn origin(&self, key: &Key) -> &Origin {
         self.origins.get(&key.name()).unwrap_or(&Origin::Default)
+    }
+
+    /// Those of the secrets' files that others can get at.
+    pub fn exposures(&self) -> impl Iterator<Item = Exposure> {
+        self.secret_files.iter().filter_map(|path| Exposure::of(path))
     }
 }
 
@@ -76,7 +84,7 @@ impl Config {
         let profile_layer = from_toml(profile.settings(), at, &mut problems);
 
         let mut effective = Effective::default();
-        let mut origins = BTreeMap::new();
+        let (mut origins, mut secret_files) = (BTreeMap::new(), BTreeMap::new());
         for key in KEYS {
             origins.insert(key.name(), Origin::Default);
             if let Preset::Text(text) = key.preset {
@@ -84,12 +92,16 @@ impl Config {
             }
         }
         for layer in [profile_layer, file_layer, env_layer, flag_layer] {
-            for Candidate { key, raw, origin } in layer {
+            for Candidate { key, raw, origin, file } in layer {
                 if let Err(why) = (key.check)(&raw, key.limit) {
                     problems.push(Problem::wrong(key, &raw, &origin, why));
                 }
                 effective.0.insert(key.name(), raw);
                 origins.insert(key.name(), origin);
+                match file {
+                    Some(file) => drop(secret_files.insert(key.name(), file)),
+                    None => drop(secret_files.remove(&key.name())),
+                }
             }
         }
         derive_paths(&mut effective, env, &mut problems);
@@ -98,7 +110,8 @@ impl Config {
         }
         let config =
             Self::build(&effective).map_err(|problem| ConfigError { problems: vec![problem] })?;
-        let loaded = Loaded { config, origins, file: found.map(|(path, _)| path) };
+        let secret_files = secret_files.into_values().collect();
+        let loaded = Loaded { config, origins, file: found.map(|(path, _)| path), secret_files };
         let problems = conflicts(&loaded);
         if problems.is_empty() { Ok(loaded) } else { Err(ConfigError { problems }) }
     }

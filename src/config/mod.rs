@@ -17,6 +17,7 @@
 
 mod address;
 mod error;
+mod exposure;
 mod flag;
 mod handle;
 mod key;
@@ -35,6 +36,7 @@ mod tests;
 
 pub use address::{AddressError, BeaconHost, Host, PeerAddress, PeerName};
 pub use error::{ConfigError, Conflict, Problem, WrongValue};
+pub use exposure::Exposure;
 pub use flag::Overrides;
 pub use handle::Handle;
 pub use key::{Key, Preset};

@@ -2,9 +2,10 @@
 
 use std::fmt;
 
-use data_encoding::{BASE64, BASE64_NOPAD};
+use data_encoding::{BASE64, BASE64_NOPAD, HEXLOWER};
 use libp2p::pnet::PreSharedKey;
 use serde_json::Value as Json;
+use subtle::ConstantTimeEq as _;
 
 use super::value::{Limit, Raw, Setting};
 
@@ -21,10 +22,36 @@ impl Token {
     /// Characters of the longest token.
     pub const LONGEST: usize = 256;
 
-    /// The token itself, to compare or to send; never to log.
+    /// A token with this text, without the space around it.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if !text.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err("it has other characters".into());
+        }
+        match text.len() {
+            Self::SHORTEST..=Self::LONGEST => Ok(Self(text.to_owned())),
+            length => Err(format!("it has {length}")),
+        }
+    }
+
+    /// These bytes in hexadecimal digits.
+    pub(crate) fn of_bytes(bytes: &[u8; 32]) -> Self {
+        Self(HEXLOWER.encode(bytes))
+    }
+
+    /// The token itself, to send; never to log.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+
+    /// Whether these bytes are the token, in a time that does not tell how much of it is right.
+    #[must_use]
+    pub fn equals(&self, given: &[u8]) -> bool {
+        self.0.as_bytes().ct_eq(given).into()
     }
 }
 
@@ -77,14 +104,7 @@ impl Setting for Token {
         format!("{} to {} visible ASCII characters", Self::SHORTEST, Self::LONGEST)
     }
     fn read(raw: &Raw, _: Limit) -> Result<Self, Option<String>> {
-        let text = raw.trimmed().ok_or(None)?;
-        if !text.bytes().all(|b| b.is_ascii_graphic()) {
-            return Err(Some("it has other characters".into()));
-        }
-        match text.len() {
-            Self::SHORTEST..=Self::LONGEST => Ok(Self(text.to_owned())),
-            length => Err(Some(format!("it has {length}"))),
-        }
+        Self::parse(raw.trimmed().ok_or(None)?).map_err(Some)
     }
     fn show(&self) -> Json {
         SET.into()
@@ -155,6 +175,7 @@ mod tests {
         assert!(Token::read(&text("a token with spaces"), Limit::None).is_err());
         let token = Token::read(&text(&"x".repeat(16)), Limit::None).unwrap();
         assert_eq!(token.reveal(), "x".repeat(16));
+        assert!(token.equals(&[b'x'; 16]) && !token.equals(&[b'x'; 15]) && !token.equals(b""));
     }
 
     #[test]

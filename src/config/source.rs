@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -27,6 +27,19 @@ pub(crate) struct Candidate {
     pub(crate) key: &'static Key,
     pub(crate) raw: Raw,
     pub(crate) origin: Origin,
+    /// The file that holds it, where it has one of its own.
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Candidate {
+    /// A secret in a file of its own.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is longer than any secret.
+    pub(crate) fn in_file(key: &'static Key, path: &Path, origin: Origin) -> Result<Self, Problem> {
+        let raw = read_secret(path, &origin)?;
+        Ok(Self { key, raw, origin, file: Some(path.to_owned()) })
+    }
 }
 
 /// The environment variables that the configuration looks at, taken once.
@@ -79,13 +92,13 @@ pub(crate) fn from_environment(env: &Environment, problems: &mut Vec<Problem>) -
     for (name, value) in env.variables.iter().filter(|(name, _)| name.starts_with("OCM_")) {
         let origin = Origin::Environment(name.clone());
         if let Some(key) = KEYS.iter().find(|key| key.env == name) {
-            layer.push(Candidate { key, raw: Raw::Text(value.clone()), origin });
+            layer.push(Candidate { key, raw: Raw::Text(value.clone()), origin, file: None });
         } else if let Some(key) = KEYS.iter().find(|key| key.env_file().as_ref() == Some(name)) {
             if env.variables.contains_key(key.env) {
                 problems.push(Problem::BothSet { first: key.env.to_owned(), second: name.clone() });
             }
-            match read_secret(Path::new(value), &origin) {
-                Ok(raw) => layer.push(Candidate { key, raw, origin }),
+            match Candidate::in_file(key, Path::new(value), origin) {
+                Ok(candidate) => layer.push(candidate),
                 Err(problem) => problems.push(problem),
             }
         } else if let Some(absent) = ABSENT.iter().find(|absent| absent.env == name) {
@@ -126,7 +139,7 @@ fn names_port(name: &str) -> bool {
 }
 
 /// A secret from the file that holds it, without the line end after it.
-pub(crate) fn read_secret(path: &Path, origin: &Origin) -> Result<Raw, Problem> {
+fn read_secret(path: &Path, origin: &Origin) -> Result<Raw, Problem> {
     let text = read_limited(path, SECRET_BYTES, origin)?;
     Ok(Raw::Text(text.trim_end_matches(['\r', '\n']).to_owned()))
 }
@@ -221,11 +234,10 @@ pub(crate) fn from_toml(
             key.secret && key.section == section && field.strip_suffix("_file") == Some(key.field)
         });
         let candidate = if let Some(key) = key {
-            Ok(Candidate { key, raw: raw_of(value), origin })
+            Ok(Candidate { key, raw: raw_of(value), origin, file: None })
         } else if let Some(key) = by_file {
             match value {
-                DeValue::String(path) => read_secret(Path::new(path.as_ref()), &origin)
-                    .map(|raw| Candidate { key, raw, origin }),
+                DeValue::String(path) => Candidate::in_file(key, Path::new(path.as_ref()), origin),
                 other => Err(Problem::WrongValue(Box::new(WrongValue {
                     key: format!("{section}.{field}"),
                     value: raw_of(other).quoted(),

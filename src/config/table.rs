@@ -11,6 +11,7 @@ use super::handle::Handle;
 use super::key::{Preset, settings};
 use super::secret::{NetworkKey, Seed, Token};
 use super::value::{Limit, Setting, choice};
+use crate::network::IpRange;
 
 choice! {
     /// A set of defaults for one purpose; every other source takes precedence over it.
@@ -134,8 +135,10 @@ settings! {
         /// Whether to relay for others, who reserve a place here: at most 128 of them, and as many
         /// connections, each of an hour and 256 MiB at most.
         relay: bool { env: "OCM_NETWORK_RELAY", preset: Preset::Text("false"), }
-        /// The addresses that invitations name, in place of those that the node listens on. A relay
-        /// tells them to those who reserve a place.
+        /// The addresses that invitations name, and no others; without any, they name up to eight of
+        /// those that the node listens on and is reached at through relays. Names that outlive an
+        /// address stand here (/dns/node.example/tcp/8080). A relay tells them to those who reserve a
+        /// place.
         external_addresses: Vec<Multiaddr> {
             env: "OCM_NETWORK_EXTERNAL_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(16),
         }
@@ -169,7 +172,6 @@ settings! {
             env: "OCM_NETWORK_MAX_PEERS", preset: Preset::Text("128"),
             limit: Limit::Range(1, 4096), unit: "connections", reloadable: true, }
         /// Connections that others begin from one IP address at one time; further ones are refused.
-        /// Loopback is exempt.
         max_connections_per_address: u32 {
             env: "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS", preset: Preset::Text("32"),
             limit: Limit::Range(1, 4096), unit: "connections",
@@ -180,11 +182,16 @@ settings! {
             env: "OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK", preset: Preset::Text("64"),
             limit: Limit::Range(1, 4096), unit: "connections",
         }
-        /// Peers behind one IP address before all of them lose their standing in gossip; loopback is
-        /// exempt.
+        /// Peers behind one IP address before all of them lose their standing in gossip.
         max_peers_per_address: u32 {
             env: "OCM_NETWORK_MAX_PEERS_PER_ADDRESS", preset: Preset::Text("16"),
             limit: Limit::Range(1, 4096), unit: "peers",
+        }
+        /// Ranges of IP addresses (10.0.0.0/8, or one address) to which none of these three limits
+        /// applies: of a proxy that many peers come through, say, or of one's own machines. Loopback
+        /// always is exempt.
+        exempt_addresses: Vec<IpRange> {
+            env: "OCM_NETWORK_EXEMPT_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(64),
         }
         /// The longest pause between two comparisons of a space with a peer while nothing changes;
         /// each is moved by a random part of it, so that nodes do not keep step. A change is

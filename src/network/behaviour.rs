@@ -111,9 +111,9 @@ impl Behaviour {
 fn allowed(
     config: &NetworkConfig,
 ) -> Option<allow_block_list::Behaviour<allow_block_list::AllowedPeers>> {
-    let allowed = config.allowed.as_ref().filter(|allowed| allowed.dids.is_empty())?;
+    let peers = config.allowed.as_ref()?.peers_alone()?;
     let mut behaviour = allow_block_list::Behaviour::default();
-    for peer in allowed.peers.iter().filter_map(to_libp2p) {
+    for peer in peers.iter().filter_map(to_libp2p) {
         behaviour.allow_peer(peer);
     }
     Some(behaviour)

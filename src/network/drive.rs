@@ -179,8 +179,9 @@ impl Network {
         let now = self.now_ms();
         if let Some(lasted) = self.connected.closed(&peer, id, now) {
             self.table.disconnected(&peer, now, draw());
+            // However long one lasted that proved nothing, it was of no use.
+            let lasted = if self.unproved.remove(&peer) { 0 } else { lasted };
             self.bootstrap.disconnected(&peer, lasted, now, draw());
-            self.unproved.remove(&peer);
             self.ready.push_back(NetworkEvent::Disconnected { peer });
         }
         self.judge_address(ip_of(endpoint.get_remote_address()));
@@ -207,7 +208,7 @@ impl Network {
         }
     }
 
-    fn on_behaviour(&mut self, event: BehaviourEvent) {
+    pub(super) fn on_behaviour(&mut self, event: BehaviourEvent) {
         match event {
             BehaviourEvent::Gossip(event) => {
                 self.metrics.record(&event);
@@ -239,10 +240,9 @@ impl Network {
                 found.retain(|(_, address)| matches!(ip_of(address), Some(IpAddr::V6(_))));
                 self.on_mdns(found);
             }
-            BehaviourEvent::Mdns4(mdns::Event::Expired(gone))
-            | BehaviourEvent::Mdns6(mdns::Event::Expired(gone)) => {
-                self.multicast.expired(gone.iter().map(|(peer, _)| peer));
-            }
+            // The table lets addresses expire by itself.
+            BehaviourEvent::Mdns4(mdns::Event::Expired(_))
+            | BehaviourEvent::Mdns6(mdns::Event::Expired(_)) => {}
             BehaviourEvent::Relay(event) => {
                 self.metrics.record(&event);
                 tracing::debug!(?event, "relaying");

@@ -51,7 +51,7 @@ impl Reports {
         let Some(report) = self.of(source) else { return };
         match sighting {
             Sighting::Own | Sighting::CopiedKey { .. } => {}
-            Sighting::New | Sighting::Known => report.heard.count(now),
+            Sighting::New | Sighting::Known | Sighting::Unlisted => report.heard.count(now),
             Sighting::RateLimited | Sighting::Full | Sighting::AddressTooLong => {
                 report.refused.count(now);
             }

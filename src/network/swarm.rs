@@ -14,6 +14,7 @@ use libp2p::request_response::{InboundRequestId, OutboundRequestId, ResponseChan
 use libp2p::swarm::ConnectionId;
 use libp2p::{Swarm, SwarmBuilder, noise, yamux};
 use ocm_discovery::{Bootstrap, EntryId, PeerId, PeerTable, Remembered};
+use ocm_node::Allowed;
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -33,7 +34,7 @@ use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::multicast::Multicast;
 use super::relaying::Reservations;
 use super::sources::Reports;
-use super::{from_libp2p, listen, to_libp2p, transport};
+use super::{draw, from_libp2p, listen, to_libp2p, transport};
 
 /// How often dials that are due are begun, and what expired is forgotten.
 const TICK: Duration = Duration::from_millis(250);
@@ -117,6 +118,9 @@ impl Network {
 
         let started_ms = wall_ms();
         let mut table = PeerTable::new(own, config.boot, started_ms, config.limits.table);
+        if let Some(peers) = config.allowed.as_ref().and_then(Allowed::peers_alone) {
+            table.take_only(peers.clone());
+        }
         // Whoever was there last comes first, should there be too many.
         let known = config.remembered.iter().filter(|_| config.remember);
         let mut remembered: Vec<&Remembered> = known.collect();
@@ -485,8 +489,13 @@ impl Network {
         }
     }
 
-    /// Ends all connections with a peer; nothing keeps either side from making new ones.
+    /// Ends all connections with a peer; nothing keeps either side from making new ones. One that
+    /// has not proved that it is spoken to is dialled again after longer and longer waits, and not
+    /// remembered.
     pub fn disconnect(&mut self, peer: PeerId) {
+        if self.unproved.contains(&peer) {
+            self.table.turned_away(&peer, self.now_ms(), draw());
+        }
         if let Some(name) = to_libp2p(&peer) {
             // An error only says that there was no connection.
             let _ = self.swarm.disconnect_peer_id(name);
@@ -505,12 +514,14 @@ impl Network {
         self.connected.contains(peer)
     }
 
-    /// Peers that were connected in the last week, in this run or before, and where: to be given to
-    /// the next run as [`NetworkConfig::remembered`].
+    /// Peers that were connected in the last week, in this run or before, and where, but for those
+    /// that have yet to prove that they are spoken to: to be given to the next run as
+    /// [`NetworkConfig::remembered`].
     #[must_use]
     pub fn worth_remembering(&self) -> Vec<Remembered> {
         let (now, wall) = (self.now_ms(), wall_ms());
         let mut remembered = self.table.worth_remembering(now);
+        remembered.retain(|known| !self.unproved.contains(&known.peer));
         for known in &mut remembered {
             known.last = wall.saturating_sub(now.saturating_sub(known.last));
         }

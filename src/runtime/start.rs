@@ -18,8 +18,9 @@ use super::peers::{KeptPeers, PeersFile};
 use super::reload::Reload;
 use super::service::{self, Watchdog};
 use super::stop;
-use crate::api::{Api, ApiConfig, BatchLimits, ServeError, Token};
-use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName};
+use crate::api::{Api, ApiConfig, BatchLimits, ServeError, token};
+use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName, Token};
+use crate::doctor::{self, Finding};
 use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
 use crate::network::{BeaconConfig, Network, NetworkConfig, RelayLimits};
@@ -51,6 +52,9 @@ pub fn run(
     let mut config = loaded.config.clone();
     let rust_log = std::env::var("RUST_LOG").ok();
     let logging = logging::init(&config.logging, rust_log.as_deref())?;
+    for Finding { text, remedy, .. } in doctor::check_exposure(loaded) {
+        tracing::warn!("{text}; {}", remedy.unwrap_or_default());
+    }
     if let Err(IdentityError::Absent(_)) = identity::load(&config) {
         let made = super::init(loaded)?;
         config.space.default = config.space.default.or(made.personal_space);
@@ -280,8 +284,8 @@ async fn serve(mut config: Config, flags: NodeFlags, reload: Reload<'_>) -> anyh
 /// data directory, where the command line finds it.
 fn api_token(config: &Config) -> anyhow::Result<Token> {
     match &config.api.token {
-        None => Ok(Token::load_or_create(&config.data_dir)?),
-        Some(configured) => Ok(Token::parse(configured.reveal())?.write(&config.data_dir)?),
+        None => Ok(token::load_or_create(&config.data_dir)?),
+        Some(configured) => Ok(token::write(configured.clone(), &config.data_dir)?),
     }
 }
 
@@ -426,6 +430,7 @@ fn network_config(
     network.limits.connections_per_address = settings.max_connections_per_address as usize;
     network.limits.connections_per_network = settings.max_connections_per_network as usize;
     network.limits.peers_per_address = settings.max_peers_per_address as usize;
+    network.exempt.clone_from(&settings.exempt_addresses);
     Ok(network)
 }
 
@@ -512,9 +517,12 @@ mod tests {
         assert_ne!(network(&[]).limits.peers_per_address, 3);
         let few = network(&[("OCM_NETWORK_MAX_PEERS_PER_ADDRESS", "3")]);
         assert_eq!(few.limits.peers_per_address, 3);
+        assert!(network(&[]).exempt.is_empty());
+        let exempt = network(&[("OCM_NETWORK_EXEMPT_ADDRESSES", "10.0.0.0/8")]).exempt;
+        assert_eq!(exempt, ["10.0.0.0/8".parse().unwrap()]);
         let timeout = |variables: &[_]| {
             let dir = tempfile::tempdir().unwrap();
-            let token = Token::load_or_create(dir.path()).unwrap();
+            let token = token::load_or_create(dir.path()).unwrap();
             let config = config(variables);
             api_config(&config, "mill", token, config.api.listen).batch.timeout.as_secs()
         };

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt as _, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// Mode of every file: the owner's alone.
@@ -24,6 +24,23 @@ pub fn create_directory(path: &Path) -> io::Result<()> {
     match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => sync_directory(parent),
         _ => sync_directory(Path::new(".")),
+    }
+}
+
+/// The user, by number, that a directory belongs to, where that is another one than root and this
+/// process is root's: what it wrote there that user could not read. `None` for a directory that is
+/// not there.
+///
+/// # Errors
+/// What the operating system says.
+pub fn owner_beside_root(directory: &Path) -> io::Result<Option<u32>> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(None);
+    }
+    match fs::metadata(directory) {
+        Ok(directory) => Ok(Some(directory.uid()).filter(|owner| *owner != 0)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

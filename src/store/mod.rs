@@ -37,7 +37,6 @@ pub mod writer;
 mod tests;
 
 use std::io;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
@@ -214,8 +213,7 @@ impl Store {
     ) -> Result<Opened, OpenError> {
         let fail = |source| OpenError::Io { directory: directory.to_owned(), source };
         disk::create_directory(directory).map_err(fail)?;
-        let owner = std::fs::metadata(directory).map_err(fail)?.uid();
-        if owner != 0 && rustix::process::geteuid().is_root() {
+        if let Some(owner) = disk::owner_beside_root(directory).map_err(fail)? {
             return Err(OpenError::Owner { directory: directory.to_owned(), owner });
         }
         let lock = DirectoryLock::acquire(directory)?;

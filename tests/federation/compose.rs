@@ -57,6 +57,7 @@ impl Service {
             *value = value.replace("0.0.0.0:", &format!("{}:", self.address));
             for (name, address) in addresses {
                 *value = value.replace(&format!("{name}:"), &format!("{address}:"));
+                *value = value.replace(&format!("/dns/{name}/"), &format!("/ip4/{address}/"));
             }
         }
         environment.insert("OCM_BIND_ADDRESS".to_owned(), self.address.clone());
@@ -140,6 +141,9 @@ fn the_nodes_of_the_compose_file_find_each_other_and_reach_parity() {
     let space = text(&space["id"]);
     post(clients[0], "/v1/memories", &json!({"space": space, "content": {"title": "The bridge"}}));
     let invitation = clients[0].get(&format!("/v1/spaces/{space}/invitation"));
+    let peer = clients[0].get("/status")["peer_id"].clone();
+    let named = format!("/ip4/{}/tcp/8080/p2p/{}", services[0].address, text(&peer));
+    assert_eq!(invitation["addresses"], json!([named]), "what stands for the service's name");
     for client in &clients[1..] {
         let invitation = json!({"invitation": invitation["invitation"]});
         post(client, "/v1/spaces/join", &invitation);

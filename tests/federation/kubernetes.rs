@@ -94,6 +94,9 @@ fn the_parts_of_each_overlay_belong_together() {
         assert_eq!(environment["OCM_NETWORK_PORT"], ports["federation"].0.to_string());
         assert_eq!(environment["OCM_NETWORK_MDNS"], "false");
         assert_eq!(environment["OCM_IDENTITY_HANDLE"], "ocm-0");
+        let (headless, port) = (text(&set["serviceName"]), ports["federation"].0);
+        let named = format!("/dns/{name}-0.{headless}/tcp/{port}");
+        assert_eq!(environment["OCM_NETWORK_EXTERNAL_ADDRESSES"], named);
         if let Some(listen) = environment.get("OCM_API_LISTEN") {
             assert_eq!(*listen, format!("0.0.0.0:{}", ports["api"].0));
             let hosts: Vec<&str> = environment["OCM_API_HOSTS"].split(',').collect();

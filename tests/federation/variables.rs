@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::process::{Client, Process};
 
 /// What handing on shows: caches, limits, pauses, what would take days, and what would speak to the network around.
-const ELSEWHERE: [&str; 13] = [
+const ELSEWHERE: [&str; 14] = [
     "OCM_DATABASE_CACHE_MIB",
     "OCM_NETWORK_MDNS",
     "OCM_NETWORK_BEACON_HOSTS",
@@ -25,6 +25,7 @@ const ELSEWHERE: [&str; 13] = [
     "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS",
     "OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK",
     "OCM_NETWORK_MAX_PEERS_PER_ADDRESS",
+    "OCM_NETWORK_EXEMPT_ADDRESSES",
     "OCM_NETWORK_SYNC_INTERVAL_SECONDS",
     "OCM_API_BATCH_TIMEOUT_SECONDS",
     "OCM_LOG_KEEP",

@@ -120,23 +120,22 @@ fn ten_thousand_made_up_beacons_keep_nobody_from_being_found() {
     });
 }
 
-#[test]
-fn names_that_are_to_last_a_century_are_stopped_at_a_thousand() {
-    let Some(site) = site("a flood of mDNS") else { return };
+/// Two nodes see that multicast DNS is flooded by these, and stay connected.
+fn stop_at_a_flood_of_mdns(test: &str, crowd: &[Vec<u8>]) {
+    let Some(site) = site(test) else { return };
     let lan = site.lan().unwrap();
     let mut flooder = site.host("flooder").unwrap();
     flooder.plug("eth0", &lan, &["10.1.0.66/24"]).unwrap();
-    let crowd: Vec<Vec<u8>> =
-        (0..CROWD).map(|n| century(&made_up(n), "/ip4/10.1.0.66/tcp/1")).collect();
     let to = (Ipv4Addr::new(224, 0, 0, 251), 5353).into();
     let start = |label, address| Node::start(&host(&site, label, &lan, &[address]), &MDNS_ALONE);
     let nodes = [start("a", "10.1.0.1/24"), start("b", "10.1.0.2/24")];
     until_joined(&[&nodes[0], &nodes[1]]);
-    while_flooding(&flooder, to, &crowd, || {
+    while_flooding(&flooder, to, crowd, || {
         for node in &nodes {
-            node.until("stops at too many names", |node| {
+            node.until("stops at too many", |node| {
                 let (state, text) = node.doctor()["mdns"].clone();
-                (state == "fault" && text.contains("more than 1024 names")).then_some(())
+                (state == "fault" && text.contains("more than 1024 names or 4096 addresses"))
+                    .then_some(())
             });
         }
         until_joined(&[&nodes[0], &nodes[1]]);
@@ -145,6 +144,21 @@ fn names_that_are_to_last_a_century_are_stopped_at_a_thousand() {
     // After the flood it looks again.
     let late = start("c", "10.1.0.3/24");
     until_joined(&[&nodes[0], &nodes[1], &late]);
+}
+
+#[test]
+fn names_that_are_to_last_a_century_are_stopped_at_a_thousand() {
+    let crowd: Vec<Vec<u8>> =
+        (0..CROWD).map(|n| century(&made_up(n), "/ip4/10.1.0.66/tcp/1")).collect();
+    stop_at_a_flood_of_mdns("a flood of mDNS", &crowd);
+}
+
+#[test]
+fn one_name_with_ever_other_ports_is_stopped_at_some_thousand() {
+    let one = made_up(1);
+    let crowd: Vec<Vec<u8>> =
+        (1..=CROWD).map(|port| century(&one, &format!("/ip4/10.1.0.66/tcp/{port}"))).collect();
+    stop_at_a_flood_of_mdns("a flood of ports", &crowd);
 }
 
 #[test]

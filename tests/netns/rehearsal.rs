@@ -268,6 +268,9 @@ fn a_cluster_holds_the_same_whatever_becomes_of_its_pods() {
     let body = json!({"name": "table", "write": "open", "read": "open"});
     let space = text(&set.pods[&0].post("/v1/spaces", &body)["id"]).to_owned();
     let invitation = set.pods[&0].get(&format!("/v1/spaces/{space}/invitation"));
+    // It names what outlives the pod's address.
+    let lasting = format!("/dns/ocm-0.ocm-headless/tcp/8080/p2p/{}", set.pods[&0].peer);
+    assert_eq!(invitation["addresses"], json!([lasting]));
     write(&set.pods[&0], &space);
     join(&set.pods[&1], &invitation);
     join(&set.pods[&2], &invitation);

@@ -1,13 +1,15 @@
 //! The peers heard of, and whom to dial when.
 
 mod entry;
+mod newcomers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use ocm_record::Boot;
 
 use self::entry::Entry;
+use self::newcomers::Newcomers;
 use crate::backoff::PEER_BACKOFF;
 use crate::beacon::Beacon;
 use crate::peer_id::PeerId;
@@ -87,11 +89,14 @@ pub struct TableLimits {
     pub addresses: usize,
     /// Characters of an address.
     pub address_len: usize,
-    /// New peers that beacons and multicast DNS of one IP address may bring in a row.
+    /// New peers that beacons and multicast DNS of one source may bring in a row: of an IPv4
+    /// address, or of an IPv6 /64, whose hosts share it, for each can take any address of it.
     pub newcomer_burst: u32,
     /// Milliseconds until one more may come from there.
     pub newcomer_refill_ms: u64,
-    /// IP addresses whose rate is watched; past it, further ones bring nobody new.
+    /// Sources whose rate is watched; past it, the one that may bring the most is forgotten for a
+    /// new one. Whoever sends in the name of ever other networks brings a burst from each:
+    /// `per_source` bounds how many of them are kept.
     pub newcomer_sources: usize,
     /// Dials under way to one host for peers that were never connected, so that names made up by
     /// one host keep nobody else waiting.
@@ -129,7 +134,9 @@ pub enum Sighting {
         /// The other process.
         boot: Boot,
     },
-    /// Too many new peers from that IP address; heard again when it slows down.
+    /// None of those that are spoken to: ignored.
+    Unlisted,
+    /// Too many new peers from that source; heard again when it slows down.
     RateLimited,
     /// The table is full of better ones.
     Full,
@@ -180,12 +187,6 @@ pub const STABLE_MS: u64 = 10_000;
 const PATIENCE_MS: u64 = 60_000;
 const PATIENCE_KNOWN_MS: u64 = 10 * 60_000;
 
-#[derive(Debug, Clone, Copy)]
-struct Bucket {
-    left: u32,
-    since: u64,
-}
-
 /// Every peer heard of, except this node itself. All times `now` are milliseconds on one clock
 /// that does not run backwards, of any origin. Everything it does is a function of the calls made.
 #[derive(Debug, Clone)]
@@ -194,8 +195,10 @@ pub struct PeerTable {
     boot: Boot,
     started_ms: u64,
     limits: TableLimits,
+    /// The only peers to take, where not everyone is.
+    listed: Option<BTreeSet<PeerId>>,
     peers: BTreeMap<PeerId, Entry>,
-    rates: BTreeMap<IpAddr, Bucket>,
+    newcomers: Newcomers,
     counts: TableCounts,
 }
 
@@ -205,14 +208,28 @@ impl PeerTable {
     /// its name that is older may be a recording of an earlier run, and proves no copied key.
     #[must_use]
     pub fn new(own: PeerId, boot: Boot, started_ms: u64, limits: TableLimits) -> Self {
-        let (peers, rates) = (BTreeMap::new(), BTreeMap::new());
-        Self { own, boot, started_ms, limits, peers, rates, counts: TableCounts::default() }
+        let (peers, newcomers) = (BTreeMap::new(), Newcomers::default());
+        let (listed, counts) = (None, TableCounts::default());
+        Self { own, boot, started_ms, limits, listed, peers, newcomers, counts }
+    }
+
+    /// Takes these peers from here on and no others: nobody else is dialled or remembered.
+    pub fn take_only(&mut self, listed: BTreeSet<PeerId>) {
+        self.peers.retain(|peer, _| listed.contains(peer));
+        self.listed = Some(listed);
+    }
+
+    fn takes(&self, peer: &PeerId) -> bool {
+        self.listed.as_ref().is_none_or(|listed| listed.contains(peer))
     }
 
     /// Takes note that `peer` may be reached at `address` (a text the shell can dial).
     pub fn heard(&mut self, peer: PeerId, address: &str, source: Source, now: u64) -> Sighting {
         if peer == self.own {
             return Sighting::Own;
+        }
+        if !self.takes(&peer) {
+            return Sighting::Unlisted;
         }
         if address.len() > self.limits.address_len {
             return Sighting::AddressTooLong;
@@ -244,7 +261,8 @@ impl PeerTable {
         source: Source,
         now: u64,
     ) -> Sighting {
-        if peer != self.own && !self.peers.contains_key(&peer) && !self.spend(from, now) {
+        let new = peer != self.own && self.takes(&peer) && !self.peers.contains_key(&peer);
+        if new && !self.newcomers.spend(from, &self.limits, now) {
             self.counts.rate_limited += 1;
             return Sighting::RateLimited;
         }
@@ -299,7 +317,7 @@ impl PeerTable {
     /// Takes note of a connection; the peer is not dialled, evicted or expired while it lasts.
     /// One that is in the table for the first time is taken as far as the caps allow.
     pub fn connected(&mut self, peer: PeerId, address: Option<&str>, source: Source, now: u64) {
-        if peer == self.own {
+        if peer == self.own || !self.takes(&peer) {
             return;
         }
         if !self.peers.contains_key(&peer) {
@@ -339,6 +357,16 @@ impl PeerTable {
             } else {
                 entry.fail(now, random);
             }
+        }
+    }
+
+    /// Takes note that this node ends its connections with a peer that it does not speak to. However
+    /// long they lasted, that counts as a failure, and the peer as one that was never connected: it
+    /// is not remembered, and hearing of it shortens no wait.
+    pub fn turned_away(&mut self, peer: &PeerId, now: u64, random: u64) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            (entry.connected, entry.last) = (None, None);
+            entry.fail(now, random);
         }
     }
 
@@ -457,9 +485,7 @@ impl PeerTable {
             entry.addresses.retain(|_, a| now.saturating_sub(a.heard) <= a.source.life_ms());
             !entry.addresses.is_empty()
         });
-        let refill =
-            self.limits.newcomer_refill_ms.saturating_mul(self.limits.newcomer_burst.into());
-        self.rates.retain(|_, bucket| now.saturating_sub(bucket.since) < refill);
+        self.newcomers.expire(&self.limits, now);
     }
 
     /// The source that first told of a peer.
@@ -503,24 +529,6 @@ impl PeerTable {
             *counts.peers.entry(entry.source).or_default() += 1;
         }
         counts
-    }
-
-    /// One new peer from a beacon's source address, if its rate allows.
-    fn spend(&mut self, from: IpAddr, now: u64) -> bool {
-        let TableLimits { newcomer_burst, newcomer_refill_ms, newcomer_sources, .. } = self.limits;
-        if !self.rates.contains_key(&from) && self.rates.len() >= newcomer_sources {
-            return false;
-        }
-        let bucket = self.rates.entry(from).or_insert(Bucket { left: newcomer_burst, since: now });
-        let refilled = now.saturating_sub(bucket.since) / newcomer_refill_ms.max(1);
-        if refilled > 0 {
-            let more = u32::try_from(refilled).unwrap_or(u32::MAX);
-            bucket.left = bucket.left.saturating_add(more).min(newcomer_burst);
-            bucket.since = now;
-        }
-        let allowed = bucket.left > 0;
-        bucket.left = bucket.left.saturating_sub(1);
-        allowed
     }
 
     /// Makes room for one peer from `source`, evicting a worse one if a cap is reached.

@@ -181,7 +181,7 @@ fn a_flood_of_names_drives_out_nobody_good() {
 }
 
 #[test]
-fn new_peers_from_one_address_are_rate_limited() {
+fn new_peers_from_one_source_are_rate_limited() {
     let limits = TableLimits { newcomer_burst: 2, newcomer_sources: 2, ..TableLimits::default() };
     let mut table = table(limits);
     let there = |n| IpAddr::from([10, 0, 0, n]);
@@ -192,9 +192,35 @@ fn new_peers_from_one_address_are_rate_limited() {
     assert_eq!(hear(1, there(1), 999), Sighting::Known, "a known peer costs nothing");
     assert_eq!(hear(3, there(1), 1_000), Sighting::New);
     assert_eq!(hear(4, there(2), 1_000), Sighting::New);
-    assert_eq!(hear(5, there(3), 1_000), Sighting::RateLimited, "too many addresses at once");
-    table.expire(3_000);
-    assert_eq!(table.heard_beacon(&beacon(5, 9, 0), there(3), &at("a"), 3_000), Sighting::New);
+    assert_eq!(hear(5, there(3), 1_000), Sighting::New, "many sources shut nobody out");
+    assert_eq!(hear(6, there(1), 1_000), Sighting::RateLimited);
+    assert_eq!(table.counts().rate_limited, 2);
+}
+
+#[test]
+fn whoever_makes_up_sources_shuts_out_nobody_else() {
+    let mut table = table(TableLimits::default());
+    let told = at("a");
+    let mut hear = |n, from: IpAddr| table.heard_beacon(&beacon(n, 9, 0), from, &told, 0);
+    // One host, all addresses of its network.
+    for n in 0..10_000_u32 {
+        let made_up = std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(n));
+        let expected = if n < 64 { Sighting::New } else { Sighting::RateLimited };
+        assert_eq!(hear(1_000 + u64::from(n), made_up.into()), expected);
+    }
+    assert_eq!(hear(1, "2001:db8:0:1::7".parse().unwrap()), Sighting::New);
+    assert_eq!(hear(2, [10, 0, 0, 7].into()), Sighting::New);
+    // And with ever other networks, as far as the table goes.
+    for n in 0..10_000_u64 {
+        let network = std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | (u128::from(n) << 64));
+        hear(100_000 + n, network.into());
+    }
+    assert_eq!(hear(3, [10, 0, 0, 8].into()), Sighting::Full);
+    assert_eq!(table.len(), TableLimits::default().per_source);
+    // What fails makes room, and so does whoever was not heard for a minute.
+    let tried = table.due(0, 1, 0);
+    table.dial_failed(&tried[0].peer, 0, 0);
+    assert_eq!(table.heard_beacon(&beacon(3, 9, 0), [10, 0, 0, 8].into(), &told, 0), Sighting::New);
 }
 
 #[test]
@@ -275,6 +301,44 @@ fn what_is_said_on_the_link_drives_out_no_address_that_was_connected() {
     assert!(table.knows(&peer(1), "good") && table.knows(&peer(1), "z"));
 }
 
+#[test]
+fn who_is_not_listed_is_neither_dialled_nor_remembered() {
+    let mut table = table(TableLimits { newcomer_burst: 1, ..TableLimits::default() });
+    table.connected(peer(9), Some("a"), Source::Incoming, 0);
+    table.take_only([peer(1)].into());
+    for n in [9, 2] {
+        assert_eq!(table.heard_nearby(peer(n), HERE, "a", Source::Mdns, 0), Sighting::Unlisted);
+        assert_eq!(table.heard_beacon(&beacon(n, 9, 0), HERE, &at("a"), 0), Sighting::Unlisted);
+        table.connected(peer(n), Some("a"), Source::Incoming, 0);
+        table.remember(&Remembered { peer: peer(n), addresses: at("a"), last: 0 }, 0);
+    }
+    assert!(table.is_empty());
+    let copied = table.heard_beacon(&beacon(0, 9, STARTED), HERE, &at("a"), 0);
+    assert!(matches!(copied, Sighting::CopiedKey { .. }), "{copied:?}");
+    assert_eq!(table.heard_nearby(peer(1), HERE, "a", Source::Mdns, 0), Sighting::New);
+}
+
+#[test]
+fn who_is_turned_away_is_dialled_after_longer_and_longer_waits_and_not_remembered() {
+    let mut table = table(TableLimits::default());
+    table.connected(peer(1), Some("a"), Source::Bootstrap, 0);
+    table.disconnected(&peer(1), 60_000, 0);
+    assert_eq!(table.worth_remembering(60_000).len(), 1);
+    let mut now = 60_000;
+    for wait in [1_000, 2_000, 4_000, 8_000, 16_000] {
+        table.connected(peer(1), Some("a"), Source::Bootstrap, now);
+        now += 20_000;
+        table.turned_away(&peer(1), now, u64::MAX);
+        // The connection has gone, too; and it is heard on the link all the while.
+        table.disconnected(&peer(1), now, 0);
+        table.heard(peer(1), "a", Source::Beacon, now);
+        assert!(table.due(now + wait - 1, 10, 0).is_empty(), "before {wait} ms");
+        assert_eq!(table.due(now + wait, 10, 0).len(), 1, "after {wait} ms");
+        assert!(table.worth_remembering(now).is_empty());
+        now += wait;
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Step {
     Heard(u64, u8, usize),
@@ -336,7 +400,7 @@ proptest! {
                     Step::Expire => table.expire(now),
                 }
                 prop_assert!(table.len() <= limits.peers);
-                prop_assert!(table.rates.len() <= limits.newcomer_sources);
+                prop_assert!(table.newcomers.len() <= limits.newcomer_sources);
                 prop_assert!(table.counts().peers.values().all(|n| *n <= limits.per_source));
                 prop_assert!(table.peers.values().all(|e| e.addresses.len() <= limits.addresses));
                 prop_assert!(table.source(&peer(0)).is_none());

@@ -18,6 +18,14 @@ pub struct Allowed {
     pub dids: BTreeSet<Did>,
 }
 
+impl Allowed {
+    /// The only PeerIds that are spoken to; `None` where a DID that a peer proves may count.
+    #[must_use]
+    pub fn peers_alone(&self) -> Option<&BTreeSet<PeerId>> {
+        self.dids.is_empty().then_some(&self.peers)
+    }
+}
+
 impl Node {
     /// Whether a peer is one of those that are spoken to, as far as it is known who it is.
     pub(crate) fn is_allowed(&self, peer: &PeerId) -> bool {

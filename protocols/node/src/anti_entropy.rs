@@ -33,7 +33,7 @@ impl Node {
         let before = self.next_id();
         let mut new = Peer::new(nonce, before, self.now);
         if !self.is_allowed(&peer) {
-            if self.settings.allowed.as_ref().is_some_and(|allowed| allowed.dids.is_empty()) {
+            if self.settings.allowed.as_ref().is_some_and(|of| of.peers_alone().is_some()) {
                 return self.turn_away(peer, None);
             }
             new.prove_by = Some(self.now + limits::PROVE_MS);

@@ -55,7 +55,7 @@ pub(super) fn run(export: &Export, mut context: Context<'_, '_>) -> Result<Exit,
     let since = since(export.since.as_deref(), export.peer.as_deref())?;
     let client = context.client()?;
     let space = context.space(export.space.clone())?;
-    let lock = lock(export, &context)?;
+    let lock = lock(export, &mut context)?;
     let path = format!("/v1/spaces/{}/bundle", escaped(&space));
     let plan = client.post(&path, Some(&json!({ "since": since })))?;
     let plan = plan.json();
@@ -124,7 +124,7 @@ fn since(since: Option<&str>, peer: Option<&str>) -> Result<Json, Failure> {
     }
 }
 
-fn lock(export: &Export, context: &Context<'_, '_>) -> Result<Option<Lock>, Failure> {
+fn lock(export: &Export, context: &mut Context<'_, '_>) -> Result<Option<Lock>, Failure> {
     if export.plain {
         return Ok(None);
     }
@@ -139,7 +139,7 @@ fn lock(export: &Export, context: &Context<'_, '_>) -> Result<Option<Lock>, Fail
         }
         return Ok(Some(Lock::with_passphrase(first)?));
     }
-    let passphrase = export.source.read(context.environment)?;
+    let passphrase = export.source.read(context)?;
     Ok(passphrase.map(Lock::with_passphrase).transpose()?)
 }
 

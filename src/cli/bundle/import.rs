@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use clap::Args;
 use ocm_node::bundle::exporter;
-use ocm_record::to_canonical;
+use ocm_record::{SignedRecord, to_canonical};
 use ocm_sync::{BundleHead, BundleValue, Since};
 use serde_bytes::ByteBuf;
 use serde_json::{Value as Json, json};
 
 use super::report::{Ended, Tally, say_head};
-use super::{PassphraseArgs, ask};
+use super::{PassphraseArgs, ask, warn_of};
 use crate::bundle::{BundleFile, Key, Stopped};
 use crate::cli::Context;
 use crate::cli::exit::{Exit, Failure};
@@ -43,9 +43,10 @@ pub(super) fn run(import: &Import, mut context: Context<'_, '_>) -> Result<Exit,
     let client = context.client()?;
     let mut key = Key::default();
     for path in &import.identity {
+        warn_of(path, &mut context)?;
         key.add_identities(path)?;
     }
-    if let Some(passphrase) = import.source.read(context.environment)? {
+    if let Some(passphrase) = import.source.read(&mut context)? {
         key.set_passphrase(passphrase)?;
     }
     let at_terminal = context.io.terminal;
@@ -66,11 +67,12 @@ pub(super) fn run(import: &Import, mut context: Context<'_, '_>) -> Result<Exit,
     };
     let exporter = exporter(&head)
         .map_err(|error| Failure::Wrong(format!("{name}: {error}; nothing was imported")))?;
-    let space = enter(import, &head, &client, &mut context)?;
+    let first = file.next_value();
+    let space = enter(import, &head, &first, &client, &mut context)?;
     say_head(&head, &exporter, &space, file.is_encrypted(), &mut context)?;
     let mut tally = Tally::default();
     let path = format!("/v1/spaces/{}", escaped(&field(&space, "id")));
-    let ended = pages(&mut file, &client, &path, &mut tally, &mut context)?;
+    let ended = pages(&mut file, first, &client, &path, &mut tally, &mut context)?;
     tally.settle(&client)?;
     let compared = client.post_bytes(&format!("{path}/bundle/statement"), head.encode());
     let compared = match compared {
@@ -83,10 +85,15 @@ pub(super) fn run(import: &Import, mut context: Context<'_, '_>) -> Result<Exit,
     tally.end((&file, &ended), &compared, whole_space, &mut context)
 }
 
-/// The space of a bundle, as this node holds it.
+/// What is read of a bundle at once.
+type Read = Result<Option<BundleValue>, Stopped>;
+
+/// The space of a bundle, as this node holds it. One that it does not hold is joined only where the
+/// `first` page has the record that the space is named by.
 fn enter(
     import: &Import,
     head: &BundleHead,
+    first: &Read,
     client: &Client,
     context: &mut Context<'_, '_>,
 ) -> Result<Json, Failure> {
@@ -112,6 +119,22 @@ fn enter(
              --join, or join the space with an invitation first (`ocm space join`)"
         )));
     }
+    let begins = |record: &ByteBuf| {
+        SignedRecord::decode(record).is_ok_and(|record| record.id() == head.space.0)
+    };
+    match first {
+        Ok(Some(BundleValue::Page { records, .. })) if records.iter().any(begins) => {}
+        Err(stopped) => {
+            return Err(Failure::Wrong(format!("{name}: {stopped}; nothing was imported")));
+        }
+        Ok(_) => {
+            return Err(Failure::Wrong(format!(
+                "{name} has not the first record of the space {id}, so nothing was imported, and the \
+                 space was not joined: take another bundle of it, or join it with an invitation \
+                 (`ocm space join`)"
+            )));
+        }
+    }
     let invitation = Invitation { space: head.space, name: String::new(), addresses: Vec::new() };
     let body = json!({ "invitation": invitation.to_string() });
     client.post("/v1/spaces/join", Some(&body))?;
@@ -122,14 +145,16 @@ fn enter(
 /// Imports page after page; each is durable before the next is read.
 fn pages(
     file: &mut BundleFile,
+    first: Read,
     client: &Client,
     path: &str,
     tally: &mut Tally,
     context: &mut Context<'_, '_>,
 ) -> Result<Ended, Failure> {
     let began = Instant::now();
+    let mut first = Some(first);
     loop {
-        match file.next_value() {
+        match first.take().unwrap_or_else(|| file.next_value()) {
             Ok(Some(BundleValue::Page { records, .. })) => {
                 let answer = client
                     .post_bytes(&format!("{path}/records"), to_canonical::<[ByteBuf]>(&records));

@@ -79,6 +79,15 @@ fn import(person: &Person, server: &Server, more: &[&str]) -> Ran {
 }
 
 #[test]
+fn a_space_is_not_joined_without_its_first_record() {
+    let server = Server::new([(SHOW, problem("unknown-space", 404, "not held"))]);
+    let ran = import(&Person::new(), &server, &["--join"]);
+    assert_eq!(ran.exit, Exit::Wrong, "{ran:?}");
+    assert!(ran.errors.contains("has not the first record of the space"), "{ran:?}");
+    assert_eq!(server.requests().len(), 1, "nobody was asked to join");
+}
+
+#[test]
 fn what_was_held_is_looked_at_again_at_the_end() {
     let shown = format!("GET /v1/records/{MEMORY}");
     for (found, line, exit) in [

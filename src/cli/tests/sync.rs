@@ -169,8 +169,8 @@ fn peers_and_their_commands() {
     assert_eq!(
         lines.next().unwrap(),
         format!(
-            "{PEER}  …wWsdvktH  /ip4/192.0.2.7/tcp/8080  direct  tcp        outbound   1.2 ms  1       \
-             2026-01-31 09:30:01Z  bootstrap"
+            "{PEER}  /ip4/192.0.2.7/tcp/8080  direct  tcp        outbound   1.2 ms  1       \
+             2026-01-31 09:30:01Z  bootstrap  {BOB}"
         )
     );
     assert_eq!(person.ask(&server, &["peer", "connect", "node:1"]).out, "dialling node:1\n");

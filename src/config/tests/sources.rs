@@ -63,6 +63,11 @@ const VARIABLES: &[Row] = &[
         c.network.max_connections_per_network == 5
     }),
     ("OCM_NETWORK_MAX_PEERS_PER_ADDRESS", "3", |c| c.network.max_peers_per_address == 3),
+    ("OCM_NETWORK_EXEMPT_ADDRESSES", "10.0.0.0/8, 2001:db8::7", |c| {
+        let shown: Vec<String> =
+            c.network.exempt_addresses.iter().map(ToString::to_string).collect();
+        shown == ["10.0.0.0/8", "2001:db8::7/128"]
+    }),
     ("OCM_NETWORK_SYNC_INTERVAL_SECONDS", "5", |c| c.network.sync_interval_seconds == 5),
     ("OCM_IDENTITY_HANDLE", "your-handle", |c| {
         c.identity.handle.as_ref().is_some_and(|h| h.as_str() == "your-handle")

@@ -71,6 +71,49 @@ async fn where_peer_ids_are_listed_others_are_refused_before_a_word() {
 }
 
 #[tokio::test]
+async fn who_is_not_listed_by_peer_id_is_not_remembered_from_an_earlier_run() {
+    let [friend, stranger] = [2, 3].map(|n| PeerId::new(SigningKey::from_seed(&[n; 32]).public()));
+    let known = |peer| Remembered {
+        peer,
+        addresses: vec!["/ip4/127.0.0.1/tcp/1".to_owned()],
+        last: now_ms(),
+    };
+    let remembered = vec![known(friend), known(stranger)];
+    let allowed = Some(Allowed { peers: [friend].into(), ..Allowed::default() });
+    let config = NetworkConfig { allowed, remembered, ..config(1, Transport::Tcp) };
+    let node = Node::start(config).await;
+    let peers: Vec<PeerId> =
+        node.network.worth_remembering().into_iter().map(|known| known.peer).collect();
+    assert_eq!(peers, [friend]);
+}
+
+#[tokio::test]
+async fn who_is_turned_away_is_not_remembered_and_who_proves_itself_is() {
+    let did = ocm_record::Did::from(SigningKey::from_seed(&[9; 32]).public());
+    let allowed = Some(Allowed { dids: [did].into(), ..Allowed::default() });
+    let choosy = NetworkConfig { allowed, ..config(1, Transport::Tcp) };
+    let mut nodes = [
+        Node::start(choosy).await,
+        Node::start(config(2, Transport::Tcp)).await,
+        Node::start(config(3, Transport::Tcp)).await,
+    ];
+    let (friend, stranger) = (nodes[1].id(), nodes[2].id());
+    connect(&mut nodes, 0, 1).await;
+    connect(&mut nodes, 0, 2).await;
+    let remembers = |nodes: &[Node]| -> Vec<PeerId> {
+        nodes[0].network.worth_remembering().into_iter().map(|known| known.peer).collect()
+    };
+    assert_eq!(remembers(&nodes), [], "nobody has proved anything");
+    nodes[0].network.trust(friend);
+    for peer in [friend, stranger] {
+        assert_eq!(remembers(&nodes), [friend]);
+        nodes[0].network.disconnect(peer);
+        disconnected(&mut nodes, 0, peer).await;
+    }
+    assert!(!remembers(&nodes).contains(&stranger));
+}
+
+#[tokio::test]
 async fn who_has_proved_nothing_yet_has_no_part_in_gossip() {
     let did = ocm_record::Did::from(SigningKey::from_seed(&[9; 32]).public());
     let allowed = Allowed { dids: [did].into(), ..Allowed::default() };
