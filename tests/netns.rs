@@ -24,5 +24,7 @@ mod nat;
 mod node;
 #[path = "netns/rehearsal.rs"]
 mod rehearsal;
+#[path = "netns/slow.rs"]
+mod slow;
 #[path = "netns/switches.rs"]
 mod switches;

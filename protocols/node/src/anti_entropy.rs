@@ -43,7 +43,7 @@ impl Node {
 
     pub(crate) fn disconnected(&mut self, peer: PeerId) {
         if self.peers.remove(&peer).is_some() {
-            self.asked.retain(|_, asked| asked.peer() != peer);
+            self.asked.retain(|_, (asked, _)| asked.peer() != peer);
             self.write_parities(Some(peer));
             self.out.push(Output::Event(Event::PeerGone { peer }));
         }
@@ -67,7 +67,7 @@ impl Node {
         match request.encode() {
             Ok(bytes) => {
                 let request = self.next_id();
-                self.asked.insert(request, asked);
+                self.asked.insert(request, (asked, self.now));
                 self.out.push(Output::Send { peer, request, bytes });
             }
             // What is over a limit is not sent; it is as if the peer had not answered.
@@ -105,7 +105,7 @@ impl Node {
             return;
         }
         peer.hints += 1;
-        let request = Request::Fetch { tag, ids: ids.clone() };
+        let request = Request::Fetch { tag, ids: ids.clone(), room: peer.pace.room() };
         self.ask(id, &request, Asked::Hint { peer: id, space, ids });
     }
 
@@ -154,7 +154,7 @@ impl Node {
                 .collect();
             let Some(peer) = self.peers.get(&id) else { continue };
             let Some(tag) = peer.tag_to(&own, &id, &space) else { continue };
-            for records in pages(records) {
+            for records in pages(records, peer.pace.room()) {
                 self.ask(id, &Request::Push { tag, records }, Asked::Push { peer: id, space });
             }
         }
@@ -167,10 +167,11 @@ impl Node {
         bytes: &[u8],
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        let Some(asked) = self.asked.remove(&request) else { return Ok(()) };
+        let Some((asked, since)) = self.asked.remove(&request) else { return Ok(()) };
         let peer = asked.peer();
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.unanswered = 0;
+            peer.pace.answered(bytes.len(), self.now.saturating_sub(since));
         }
         let response = match Response::decode(bytes) {
             Ok(response) => response,
@@ -233,10 +234,11 @@ impl Node {
     /// A request will not be answered. Who lets several in a row wait for nothing loses the
     /// connection: another one may fare better, or another peer.
     pub(crate) fn unanswered(&mut self, request: RequestId, timed_out: bool) {
-        let Some(asked) = self.asked.remove(&request) else { return };
+        let Some((asked, _)) = self.asked.remove(&request) else { return };
         self.give_up(&asked);
         let id = asked.peer();
         let Some(peer) = self.peers.get_mut(&id).filter(|_| timed_out) else { return };
+        peer.pace.unanswered();
         peer.unanswered += 1;
         if peer.unanswered >= limits::UNANSWERED {
             let reason = format!("it answered none of {} requests in a row", peer.unanswered);
@@ -337,14 +339,15 @@ impl Node {
     }
 }
 
-/// Splits records into pages that fit a message.
-fn pages(records: Vec<ByteBuf>) -> Vec<Vec<ByteBuf>> {
+/// Splits records into pages of so many bytes that fit a message; a longer record is one of its own.
+fn pages(records: Vec<ByteBuf>, most: u32) -> Vec<Vec<ByteBuf>> {
+    let most = usize::try_from(most).unwrap_or(usize::MAX).min(ocm_sync::limits::PAGE_BYTES);
     let mut pages: Vec<Vec<ByteBuf>> = Vec::new();
     let mut room = 0;
     for record in records {
         if record.len() > room {
             pages.push(Vec::new());
-            room = ocm_sync::limits::PAGE_BYTES;
+            room = most;
         }
         room -= record.len().min(room);
         if let Some(page) = pages.last_mut() {

@@ -58,7 +58,7 @@ impl Node {
             Command::Bundle { space, since } => self.bundle(space, since, store)?,
             Command::Witness { head } => self.witness(&head),
             Command::Reread { space, ids } => {
-                self.page(space, &ids, store)?;
+                self.page(space, &ids, u32::MAX, store)?;
                 Ok(Reply::Reread)
             }
             Command::Sync { space } => self.compare_now(space).map(Reply::Sessions),

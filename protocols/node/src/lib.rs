@@ -36,6 +36,7 @@ pub mod layout;
 mod node;
 mod origin;
 mod output;
+mod pace;
 mod parity;
 mod peer;
 mod plan;
@@ -160,6 +161,20 @@ pub mod limits {
     pub const BULK_MS: u64 = 500;
     /// Spaces that one node replicates.
     pub const SPACES: usize = 256;
+
+    /// Bytes of records, or of reconciliation, that one answer is asked to have at most: a full page.
+    pub const ROOM: u32 = 976 * 1024;
+    /// The same before anything is known of the link: 16 kB a second bring it in time.
+    pub const ROOM_FIRST: u32 = 128 * 1024;
+    /// The same on the slowest link: 400 bytes a second bring it in time. A record that is longer is
+    /// asked for all the same, alone.
+    pub const ROOM_LEAST: u32 = 8 * 1024;
+    /// Milliseconds within which a full answer has more asked for at once: four of the room then
+    /// still come within the time of a request.
+    pub const FAST_MS: u64 = 1_000;
+    /// Milliseconds after which an answer has less asked for at once: a quarter of the time that a
+    /// request has, so that pings and news between the pages come in time, too.
+    pub const SLOW_MS: u64 = 5_000;
 
     /// Requests in a row that a peer may leave unanswered until the connection ends.
     pub const UNANSWERED: u32 = 3;

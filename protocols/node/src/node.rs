@@ -96,7 +96,8 @@ pub struct Node {
     pub(crate) refusals: VecDeque<RefusalEntry>,
     pub(crate) admissions: BTreeMap<(&'static str, &'static str), u64>,
 
-    pub(crate) asked: BTreeMap<RequestId, Asked>,
+    /// And when each was asked.
+    pub(crate) asked: BTreeMap<RequestId, (Asked, u64)>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) signing: BTreeMap<JobId, Signing>,
     /// What this input has signed elsewhere, by space.

@@ -7,6 +7,7 @@ use ocm_record::{Did, SpaceId};
 use ocm_sync::{Parity, Session, SpaceTag, space_tag};
 
 use crate::audit::Audits;
+use crate::pace::Pace;
 
 /// A connected peer.
 #[derive(Debug)]
@@ -33,6 +34,8 @@ pub(crate) struct Peer {
     pub(crate) hints: usize,
     /// Requests in a row that it did not answer in time.
     pub(crate) unanswered: u32,
+    /// How much it is asked for at once.
+    pub(crate) pace: Pace,
     /// Its pushes being verified.
     pub(crate) pushes: usize,
     /// The spaces that it denied after they were shared, until one is compared.
@@ -148,6 +151,7 @@ impl Peer {
             presented: BTreeSet::new(),
             in_vain: BTreeMap::new(),
             hints: 0,
+            pace: Pace::default(),
             unanswered: 0,
             pushes: 0,
             denied: BTreeMap::new(),

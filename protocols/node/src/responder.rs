@@ -60,18 +60,18 @@ impl Node {
         let response = match request {
             Request::Hello(_) => return Ok(()),
             Request::Spaces { tags } => self.name_shared(peer, &tags),
-            Request::Reconcile { tag, set, message } => match self.named(peer, &tag) {
-                Some(space) => self.reconcile(peer, space, set, &message, store)?,
+            Request::Reconcile { tag, set, message, room } => match self.named(peer, &tag) {
+                Some(space) => self.reconcile(peer, space, set, (&message, room), store)?,
                 None => Response::Unknown,
             },
-            Request::Fetch { tag, ids } => match self.named(peer, &tag) {
-                Some(space) => Response::Records(self.page(space, &ids, store)?),
+            Request::Fetch { tag, ids, room } => match self.named(peer, &tag) {
+                Some(space) => Response::Records(self.page(space, &ids, room, store)?),
                 None => Response::Unknown,
             },
-            Request::Range { tag, set, span } => match self.named(peer, &tag) {
+            Request::Range { tag, set, span, room } => match self.named(peer, &tag) {
                 Some(space) => {
                     self.serves(peer, space);
-                    self.range(space, set, span, store)?
+                    self.range(space, set, (span, room), store)?
                 }
                 None => Response::Unknown,
             },
@@ -115,12 +115,13 @@ impl Node {
         peer: PeerId,
         space: SpaceId,
         set: Set,
-        message: &[u8],
+        (message, room): (&[u8], u32),
         store: &dyn Reader,
     ) -> Result<Response, ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(Response::Unknown) };
         let ours = held.stored(set, store)?;
-        match ocm_sync::respond(&ours, message, ocm_sync::limits::RECONCILE_BYTES) {
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        match ocm_sync::respond(&ours, message, room) {
             Ok(message) => Ok(Response::Reconcile { message: message.into() }),
             Err(ReconcileError::Set(error)) => Err(error),
             Err(ReconcileError::Wire(error)) => {
@@ -209,11 +210,12 @@ impl Node {
         &mut self,
         space: SpaceId,
         ids: &[RecordId],
+        room: u32,
         store: &dyn Reader,
     ) -> Result<Page, ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(Page::default()) };
         let (mut altered, mut unreadable) = (Vec::new(), Vec::new());
-        let page = Page::fill(ids, |id| {
+        let page = Page::fill(ids, room, |id| {
             Ok(match held.read(id, store)? {
                 Stored::Whole(bytes) => Some(bytes),
                 Stored::Absent | Stored::Altered if held.is_pending(id) => None,
@@ -238,12 +240,12 @@ impl Node {
         &mut self,
         space: SpaceId,
         set: Set,
-        span: Span,
+        (span, room): (Span, u32),
         store: &dyn Reader,
     ) -> Result<Response, ReadError> {
         let Some(held) = self.spaces.get(&space) else { return Ok(Response::Unknown) };
         let ours = held.stored(set, store)?;
-        let mut page = RangePage::default();
+        let mut page = RangePage::with_room(room);
         let (mut altered, mut unreadable) = (Vec::new(), Vec::new());
         let mut next = Some(span.from);
         // Where nothing can be read, go on: an answer brings a record, or is the last. What lies

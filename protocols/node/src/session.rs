@@ -13,6 +13,7 @@ use crate::limits;
 use crate::node::{Asked, Node, Purpose};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
+use crate::pace::Pace;
 use crate::peer::{Run, RunNumber};
 use crate::random;
 use crate::seen::{self, SeenNodes, SeenSet};
@@ -79,7 +80,8 @@ impl Node {
         let (author, now) = (&self.author, self.now);
         let stuck = &self.stuck;
         let held = Held { space: held, store, peer: id, run, stuck, author, terms, now };
-        let (session, actions) = Session::start(tag, &held)?;
+        let room = self.peers.get(&id).map_or(Pace::default().room(), |peer| peer.pace.room());
+        let (session, actions) = Session::start(tag, room, &held)?;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
             shared.began = now;
@@ -164,9 +166,13 @@ impl Node {
             terms,
             now: self.now,
         };
-        let shared = self.peers.get_mut(&id).and_then(|peer| peer.shared.get_mut(&space));
-        match shared.map(|shared| &mut shared.run) {
-            Some(Run::Session(session)) => step(session, &held),
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(Vec::new()) };
+        let room = peer.pace.room();
+        match peer.shared.get_mut(&space).map(|shared| &mut shared.run) {
+            Some(Run::Session(session)) => {
+                session.set_room(room);
+                step(session, &held)
+            }
             Some(Run::Idle | Run::Probing) | None => Ok(Vec::new()),
         }
     }
@@ -219,12 +225,13 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<Page, ReadError> {
         let run = self.shared_mut(id, space).map_or(0, |shared| shared.number);
+        let room = self.peers.get(&id).map_or(Pace::default().room(), |peer| peer.pace.room());
         let not = self.stuck.not_to_push(space, id, ids, run, self.now);
         if not.is_empty() {
-            return self.page(space, ids, store);
+            return self.page(space, ids, room, store);
         }
         let wanted: Vec<RecordId> = ids.iter().filter(|id| !not.contains(id)).copied().collect();
-        let mut page = self.page(space, &wanted, store)?;
+        let mut page = self.page(space, &wanted, room, store)?;
         let rest = wanted.get(page.settled());
         let settled = ids.iter().take_while(|id| Some(*id) != rest);
         page.absent.extend(settled.filter(|id| not.contains(id)));

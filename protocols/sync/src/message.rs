@@ -36,6 +36,9 @@ pub enum Request {
         set: Set,
         /// A message of [`Initiator`](crate::Initiator), at most [`limits::RECONCILE_BYTES`].
         message: ByteBuf,
+        /// Bytes of the answer's message, at most; [`limits::RECONCILE_BYTES_MIN`] are always given
+        /// room.
+        room: u32,
     },
     /// Code 4. Records, please.
     Fetch {
@@ -43,6 +46,8 @@ pub enum Request {
         tag: SpaceTag,
         /// In ascending order, without repetition, at most [`limits::PAGE_RECORDS`].
         ids: Vec<RecordId>,
+        /// Bytes of encoded records in the answer, at most; one record always finds room.
+        room: u32,
     },
     /// Code 5. Records that you lack.
     Push {
@@ -59,6 +64,8 @@ pub enum Request {
         set: Set,
         /// From the first id on, and below the second, which is above it.
         span: Span,
+        /// Bytes of encoded records in the answer, at most; one record always finds room.
+        room: u32,
     },
     /// Code 6. What I store of this space; what do you?
     Parity {

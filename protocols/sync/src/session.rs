@@ -67,6 +67,8 @@ pub trait Replica {
 #[derive(Debug)]
 pub struct Session {
     tag: SpaceTag,
+    /// Bytes that one answer is asked to have at most.
+    room: u32,
     open: Open,
     set: Set,
     initiator: Option<Initiator>,
@@ -108,13 +110,19 @@ enum Open {
 type Error<R> = <<R as Replica>::Nodes as Nodes>::Error;
 
 impl Session {
-    /// Begins a session in the space that we name to the peer by `tag`.
+    /// Begins a session in the space that we name to the peer by `tag`, whose answers are to have
+    /// so many bytes at most ([`Self::set_room`]).
     ///
     /// # Errors
     /// When the replica cannot be read.
-    pub fn start<R: Replica>(tag: SpaceTag, replica: &R) -> Result<(Self, Vec<Action>), Error<R>> {
+    pub fn start<R: Replica>(
+        tag: SpaceTag,
+        room: u32,
+        replica: &R,
+    ) -> Result<(Self, Vec<Action>), Error<R>> {
         let mut session = Self {
             tag,
+            room,
             open: Open::Nothing,
             set: Set::Authority,
             initiator: None,
@@ -132,6 +140,12 @@ impl Session {
         };
         let action = session.begin_set(Set::Authority, replica)?;
         Ok((session, vec![action]))
+    }
+
+    /// From the next request on, answers are to have so many bytes of records, or of
+    /// reconciliation, at most: on a slow link, what is asked for at once is to come in time.
+    pub const fn set_room(&mut self, room: u32) {
+        self.room = room;
     }
 
     /// What was done so far.
@@ -299,7 +313,8 @@ impl Session {
     }
 
     fn reconcile<N: Nodes>(&mut self, ours: &Tree<N>, exactly: bool) -> Action {
-        let (initiator, message) = Initiator::start(ours, limits::RECONCILE_BYTES);
+        let room = usize::try_from(self.room).unwrap_or(usize::MAX);
+        let (initiator, message) = Initiator::start(ours, room);
         self.initiator = Some(if exactly { initiator.exact() } else { initiator });
         self.ask_round(message)
     }
@@ -310,14 +325,21 @@ impl Session {
         }
         self.tally().rounds += 1;
         let (tag, set) = (self.tag, self.set);
-        let message = ByteBuf::from(message);
-        self.send(Open::Round, Request::Reconcile { tag, set, message })
+        let (message, room) = (ByteBuf::from(message), self.room);
+        self.send(Open::Round, Request::Reconcile { tag, set, message, room })
+    }
+
+    /// Ids that one request names: about as many as there is room for records, so that few are named
+    /// again.
+    fn ids_at_once(&self) -> usize {
+        const RECORD: u32 = 256;
+        usize::try_from(self.room / RECORD).unwrap_or(usize::MAX).clamp(1, limits::PAGE_RECORDS)
     }
 
     fn ask_range(&mut self, span: Span) -> Action {
-        let (tag, set) = (self.tag, self.set);
+        let (tag, set, room) = (self.tag, self.set, self.room);
         self.ranges += 1;
-        self.send(Open::Range { span }, Request::Range { tag, set, span })
+        self.send(Open::Range { span }, Request::Range { tag, set, span, room })
     }
 
     /// Hands a page over for admission, and goes on meanwhile.
@@ -351,12 +373,13 @@ impl Session {
         if self.end.is_none() && self.admitting < limits::PAGES_IN_FLIGHT {
             let mut asked = Vec::new();
             while asked.is_empty() && !self.need.is_empty() {
-                let page = self.need.len().min(limits::PAGE_RECORDS);
+                let page = self.need.len().min(self.ids_at_once());
                 // They may have come by gossip, or from another peer.
                 asked = replica.lacking(self.set, self.need.drain(..page).collect())?;
             }
             if !asked.is_empty() {
-                let request = Request::Fetch { tag: self.tag, ids: asked.clone() };
+                let (tag, room) = (self.tag, self.room);
+                let request = Request::Fetch { tag, ids: asked.clone(), room };
                 return Ok(vec![self.send(Open::Fetch { asked }, request)]);
             }
             if let Some(span) = self.missing.pop_front() {
@@ -370,7 +393,7 @@ impl Session {
             return Ok(self.fail(failure));
         }
         if !self.have.is_empty() {
-            let page = self.have.len().min(limits::PAGE_RECORDS);
+            let page = self.have.len().min(self.ids_at_once());
             let wanted: Vec<RecordId> = self.have.drain(..page).collect();
             self.open = Open::Load { wanted: wanted.clone() };
             return Ok(vec![Action::Load { ids: wanted }]);

@@ -38,11 +38,22 @@ fn requests(peer: &Peer, scribe: &mut Scribe) -> Vec<(&'static str, Request)> {
     let push = |records: &[Vec<u8>]| peer.push_request(scribe.space, records);
     vec![
         ("spaces", Request::Spaces { tags: vec![tag] }),
-        ("authority", Request::Reconcile { tag, set: Set::Authority, message: message.clone() }),
-        ("content", Request::Reconcile { tag, set: Set::Content, message }),
-        ("malformed", Request::Reconcile { tag, set: Set::Content, message: vec![1].into() }),
-        ("fetch the genesis", Request::Fetch { tag, ids: vec![scribe.space.0] }),
-        ("fetch nothing", Request::Fetch { tag, ids: vec![] }),
+        (
+            "authority",
+            Request::Reconcile {
+                tag,
+                set: Set::Authority,
+                message: message.clone(),
+                room: u32::MAX,
+            },
+        ),
+        ("content", Request::Reconcile { tag, set: Set::Content, message, room: u32::MAX }),
+        (
+            "malformed",
+            Request::Reconcile { tag, set: Set::Content, message: vec![1].into(), room: u32::MAX },
+        ),
+        ("fetch the genesis", Request::Fetch { tag, ids: vec![scribe.space.0], room: u32::MAX }),
+        ("fetch nothing", Request::Fetch { tag, ids: vec![], room: u32::MAX }),
         ("parity", Request::Parity { tag, statement: peer.statement(scribe.space, parity) }),
         ("commit", Request::Commit { tag, commitment: [1; 32] }),
         ("prove", Request::Prove { tag, secret: [1; 32], parity, ids: vec![] }),
@@ -140,7 +151,8 @@ fn presenting_ones_grant_opens_the_space() {
     assert_eq!(whole.len(), 3);
     assert!(host.stores(&owner) && host.stores(&grant));
     assert!(peer.name(&mut host, scribe.space));
-    let fetch = Request::Fetch { tag: peer.tag(scribe.space), ids: vec![start.id()] };
+    let fetch =
+        Request::Fetch { tag: peer.tag(scribe.space), ids: vec![start.id()], room: u32::MAX };
     match peer.ask(&mut host, &fetch) {
         Response::Records(page) => assert_eq!(page.records, [start.encode()]),
         other => panic!("{other:?}"),

@@ -292,7 +292,9 @@ fn what_is_not_durable_is_neither_served_nor_counted() {
     let before = host.space(scribe.space).parity;
     assert_eq!(before.content.count, 0);
     let ids = vec![record.id()];
-    let fetch = Request::Fetch { tag: peer.tag(scribe.space), ids: ids.clone() }.encode().unwrap();
+    let fetch = Request::Fetch { tag: peer.tag(scribe.space), ids: ids.clone(), room: u32::MAX }
+        .encode()
+        .unwrap();
     let asked = host.number();
     let out = host.tell_slowly(Input::Request { peer: peer.id, channel: asked, bytes: fetch });
     match Response::decode(&answer(&out, asked).unwrap()).unwrap() {

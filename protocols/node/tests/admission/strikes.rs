@@ -136,7 +136,9 @@ fn malformed_reconciliation_is_a_breach() {
     let peer = Peer::connect(&mut host, OWNER);
     let tag = peer.tag(scribe.space);
     let set = ocm_record::Set::Content;
-    let request = Request::Reconcile { tag, set, message: vec![0x62].into() }.encode().unwrap();
+    let request = Request::Reconcile { tag, set, message: vec![0x62].into(), room: u32::MAX }
+        .encode()
+        .unwrap();
     for ends in [false, false, true] {
         let (answer, ended) = send(&mut host, &peer, request.clone());
         assert_eq!(answer, Response::Refused { reason: Refusal::MALFORMED });
@@ -200,7 +202,7 @@ fn nothing_is_answered_before_a_hello_that_proves_something() {
     let mut host = scribe.host(OWNER);
     let id = Peer::id(2);
     host.tell(Input::Connected(id));
-    let fetch = Request::Fetch { tag: [1; 32], ids: vec![] }.encode().unwrap();
+    let fetch = Request::Fetch { tag: [1; 32], ids: vec![], room: u32::MAX }.encode().unwrap();
     let refused = Response::Refused { reason: Refusal::HELLO }.encode().unwrap();
     assert_eq!(host.ask(id, fetch), refused);
     // A certificate of another peer, and one that has ended.

@@ -93,7 +93,8 @@ impl Responder {
                 Response::Reconcile { message: message.into() }
             }
             Request::Fetch { ids, .. } => Response::Records(
-                ocm_sync::Page::fill(&ids, |id| Ok::<_, ()>(self.bytes(now, id))).unwrap(),
+                ocm_sync::Page::fill(&ids, u32::MAX, |id| Ok::<_, ()>(self.bytes(now, id)))
+                    .unwrap(),
             ),
             Request::Range { set, span, .. } => {
                 let mut page = RangePage::default();
@@ -385,7 +386,9 @@ fn a_peer_that_refused_what_is_lost_here_is_believed() {
     let at = layout::record(host.space(scribe.space).number, Set::Content, &lost.id());
     *host.disk.0.get_mut(&at).unwrap().last_mut().unwrap() ^= 1;
     let tag = responder.peer.tag(scribe.space);
-    let asked = responder.peer.ask(&mut host, &Request::Fetch { tag, ids: vec![lost.id()] });
+    let asked = responder
+        .peer
+        .ask(&mut host, &Request::Fetch { tag, ids: vec![lost.id()], room: u32::MAX });
     assert!(matches!(asked, Response::Records(page) if page.absent == [lost.id()]));
     responder.talk(&mut host, &scribe, 20 * MINUTE);
     let state = shown(&host, &scribe, &responder);

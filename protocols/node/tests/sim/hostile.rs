@@ -297,7 +297,7 @@ impl World {
                 let (secret, parity) = (self.dice.bytes(), any_parity(&mut self.dice));
                 Request::Prove { tag, secret, parity, ids: vec![any(&mut self.dice)] }
             }
-            4 => Request::Range { tag, set: Set::Content, span: Span::all() },
+            4 => Request::Range { tag, set: Set::Content, span: Span::all(), room: u32::MAX },
             0 => {
                 let spaces: Vec<SpaceId> = self.spaces.iter().flatten().copied().collect();
                 let named = |space: &SpaceId| self.hostile_tag(index, to, space) == Some(tag);
@@ -305,15 +305,25 @@ impl World {
                 let statement = self.false_statement(index, to, space);
                 Request::Parity { tag, statement }
             }
-            1 => Request::Fetch { tag, ids: vec![any(&mut self.dice)] },
+            1 => Request::Fetch { tag, ids: vec![any(&mut self.dice)], room: u32::MAX },
             2 => {
                 let set = SumTree::default();
                 let (_, message) = ocm_sync::Initiator::start(&set, 60 * 1024);
-                Request::Reconcile { tag, set: Set::Content, message: message.into() }
+                Request::Reconcile {
+                    tag,
+                    set: Set::Content,
+                    message: message.into(),
+                    room: u32::MAX,
+                }
             }
             3 => {
                 let message = self.dice.garbage(200);
-                Request::Reconcile { tag, set: Set::Authority, message: message.into() }
+                Request::Reconcile {
+                    tag,
+                    set: Set::Authority,
+                    message: message.into(),
+                    room: u32::MAX,
+                }
             }
             _ => Request::Spaces { tags: vec![tag] },
         };

@@ -19,30 +19,27 @@ pub struct Page {
 }
 
 impl Page {
-    /// Fills a page for the first of `ids`, as far as [`limits::PAGE_RECORDS`] and
-    /// [`limits::PAGE_BYTES`] allow; at least one id is always settled. `lookup` gives the encoded
-    /// record, or `None` where there is none to be had.
+    /// Fills a page for the first of `ids`, as far as [`limits::PAGE_RECORDS`],
+    /// [`limits::PAGE_BYTES`] and `room`, in bytes of encoded records, allow; at least one id is
+    /// always settled. `lookup` gives the encoded record, or `None` where there is none to be had.
     ///
     /// # Errors
     /// The first that `lookup` returns.
     pub fn fill<E>(
         ids: &[RecordId],
+        room: u32,
         mut lookup: impl FnMut(&RecordId) -> Result<Option<Vec<u8>>, E>,
     ) -> Result<Self, E> {
         let mut page = Self::default();
-        let mut room = limits::PAGE_BYTES;
+        let mut gathered = RangePage::with_room(room);
         for id in ids.iter().take(limits::PAGE_RECORDS) {
             match lookup(id)? {
                 None => page.absent.push(*id),
-                Some(record) => match room.checked_sub(record.len() + FRAMING) {
-                    Some(rest) => {
-                        room = rest;
-                        page.records.push(ByteBuf::from(record));
-                    }
-                    None => break,
-                },
+                Some(record) if gathered.push(&record) => {}
+                Some(_) => break,
             }
         }
+        page.records = gathered.into_records();
         Ok(page)
     }
 
@@ -61,22 +58,31 @@ pub struct RangePage {
 }
 
 impl Default for RangePage {
+    /// As much as a message has room for.
     fn default() -> Self {
-        Self { records: Vec::new(), room: limits::PAGE_BYTES }
+        Self::with_room(u32::MAX)
     }
 }
 
 impl RangePage {
-    /// Adds an encoded record, unless [`limits::PAGE_RECORDS`] or [`limits::PAGE_BYTES`] leave no
-    /// room; whether it was added. The first one always is.
+    /// At most so many bytes of encoded records, and what a message has room for.
+    #[must_use]
+    pub fn with_room(room: u32) -> Self {
+        let room = usize::try_from(room).unwrap_or(usize::MAX).min(limits::PAGE_BYTES);
+        Self { records: Vec::new(), room }
+    }
+
+    /// Adds an encoded record, unless [`limits::PAGE_RECORDS`] or the room are used up; whether it
+    /// was added. The first one always is.
     pub fn push(&mut self, record: &[u8]) -> bool {
-        let room = self.room.checked_sub(record.len() + FRAMING);
-        let fits = room.filter(|_| self.records.len() < limits::PAGE_RECORDS);
-        if let Some(room) = fits {
-            self.room = room;
-            self.records.push(ByteBuf::from(record));
+        let bytes = record.len() + FRAMING;
+        let fits = bytes <= self.room && self.records.len() < limits::PAGE_RECORDS;
+        if !fits && !self.records.is_empty() {
+            return false;
         }
-        fits.is_some()
+        self.room = self.room.saturating_sub(bytes);
+        self.records.push(ByteBuf::from(record));
+        true
     }
 
     /// Whether it has no record yet.

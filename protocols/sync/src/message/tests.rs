@@ -64,17 +64,23 @@ fn arb_request() -> impl Strategy<Value = Request> {
         arb_hello().prop_map(Request::Hello),
         prop::collection::btree_set(tag(), 0..9)
             .prop_map(|tags| Request::Spaces { tags: tags.into_iter().collect() }),
-        (tag(), any::<bool>(), arb_bytes(200)).prop_map(|(tag, authority, message)| {
-            let set = if authority { Set::Authority } else { Set::Content };
-            Request::Reconcile { tag, set, message }
-        }),
-        (tag(), arb_ids()).prop_map(|(tag, ids)| Request::Fetch { tag, ids }),
-        (tag(), arb_records()).prop_map(|(tag, records)| Request::Push { tag, records }),
-        (tag(), any::<bool>(), arb_id(), arb_id())
-            .prop_filter("a range ends above its beginning", |(_, _, from, to)| from < to)
-            .prop_map(|(tag, authority, from, to)| {
+        (tag(), any::<bool>(), arb_bytes(200), any::<u32>()).prop_map(
+            |(tag, authority, message, room)| {
                 let set = if authority { Set::Authority } else { Set::Content };
-                Request::Range { tag, set, span: Span { from, to } }
+                Request::Reconcile { tag, set, message, room }
+            }
+        ),
+        (tag(), arb_ids(), any::<u32>()).prop_map(|(tag, ids, room)| Request::Fetch {
+            tag,
+            ids,
+            room
+        }),
+        (tag(), arb_records()).prop_map(|(tag, records)| Request::Push { tag, records }),
+        (tag(), any::<bool>(), arb_id(), arb_id(), any::<u32>())
+            .prop_filter("a range ends above its beginning", |(_, _, from, to, _)| from < to)
+            .prop_map(|(tag, authority, from, to, room)| {
+                let set = if authority { Set::Authority } else { Set::Content };
+                Request::Range { tag, set, span: Span { from, to }, room }
             }),
         (tag(), arb_statement()).prop_map(|(tag, statement)| Request::Parity { tag, statement }),
         (tag(), tag()).prop_map(|(tag, commitment)| Request::Commit { tag, commitment }),
@@ -183,8 +189,11 @@ fn the_bytes_are_these() {
     ]
     .concat();
     assert_eq!(hello, expected);
-    let fetch = Request::Fetch { tag: [9; 32], ids: vec![RecordId::MIN] }.encode().unwrap();
-    let expected = [&[0x83, 4, 0x58, 32][..], &[9; 32], &[0x81, 0x58, 40], &[0; 40]].concat();
+    let fetch = Request::Fetch { tag: [9; 32], ids: vec![RecordId::MIN], room: 65_536 };
+    let fetch = fetch.encode().unwrap();
+    let room = [0x1a, 0, 1, 0, 0];
+    let expected =
+        [&[0x84, 4, 0x58, 32][..], &[9; 32], &[0x81, 0x58, 40], &[0; 40], &room].concat();
     assert_eq!(fetch, expected);
     let set = SetDigest { count: 3, digest: [5; 32] };
     let parity = Parity { authority: set, content: set, missing_bodies: 2 };
@@ -216,9 +225,10 @@ fn what_is_over_a_limit_is_neither_written_nor_read() {
             tag,
             set: Set::Content,
             message: ByteBuf::from(vec![0; limits::RECONCILE_BYTES + 1]),
+            room: u32::MAX,
         },
-        Request::Fetch { tag, ids: (0..=limits::PAGE_RECORDS).map(id).collect() },
-        Request::Fetch { tag, ids: vec![id(2), id(1)] },
+        Request::Fetch { tag, ids: (0..=limits::PAGE_RECORDS).map(id).collect(), room: u32::MAX },
+        Request::Fetch { tag, ids: vec![id(2), id(1)], room: u32::MAX },
         Request::Push { tag, records: vec![ByteBuf::new(); limits::PAGE_RECORDS + 1] },
         Request::Push {
             tag,
@@ -257,20 +267,22 @@ fn nth_tag(n: usize) -> SpaceTag {
 fn a_page_takes_what_fits_and_no_more() {
     let ids: Vec<RecordId> = (0..1500).map(|n| RecordId::from_parts(Time(n), [1; 32])).collect();
     let small =
-        Page::fill(&ids, |id| Ok::<_, ()>((id.time().0 % 3 != 0).then(|| vec![0; 100]))).unwrap();
+        Page::fill(&ids, u32::MAX, |id| Ok::<_, ()>((id.time().0 % 3 != 0).then(|| vec![0; 100])))
+            .unwrap();
     assert_eq!(small.settled(), limits::PAGE_RECORDS);
     assert_eq!(small.absent.len(), limits::PAGE_RECORDS.div_ceil(3));
     assert!(Response::Records(small).encode().is_ok());
 
     let large = vec![7; ocm_record::limits::RECORD_BYTES];
-    let page = Page::fill(&ids, |_| Ok::<_, ()>(Some(large.clone()))).unwrap();
+    let page = Page::fill(&ids, u32::MAX, |_| Ok::<_, ()>(Some(large.clone()))).unwrap();
     assert_eq!(page.absent.len(), 0);
     assert_eq!(page.records.len(), limits::PAGE_BYTES / (large.len() + 5));
     // Sixteen of the largest, and every other id absent: still one message.
-    let page = Page::fill(&ids, |id| Ok::<_, ()>((id.time().0 >= 490).then(|| large.clone())));
+    let page =
+        Page::fill(&ids, u32::MAX, |id| Ok::<_, ()>((id.time().0 >= 490).then(|| large.clone())));
     let page = page.unwrap();
     assert!(page.records.len() > 10 && page.absent.len() == 490);
     assert!(Response::Records(page).encode().is_ok());
 
-    assert_eq!(Page::fill(&ids, |_| Err("store")), Err("store"));
+    assert_eq!(Page::fill(&ids, u32::MAX, |_| Err("store")), Err("store"));
 }

@@ -154,12 +154,12 @@ pub(super) fn encode_request(request: &Request) -> Vec<u8> {
             let tags: Vec<Hash> = tags.iter().map(|tag| Hash::new(*tag)).collect();
             to_canonical(&(SPACES, tags))
         }
-        Request::Reconcile { tag, set, message } => {
-            to_canonical(&(RECONCILE, Hash::new(*tag), set_code(*set), message))
+        Request::Reconcile { tag, set, message, room } => {
+            to_canonical(&(RECONCILE, Hash::new(*tag), set_code(*set), message, room))
         }
-        Request::Fetch { tag, ids } => to_canonical(&(RECORDS, Hash::new(*tag), ids)),
-        Request::Range { tag, set, span } => {
-            to_canonical(&(RANGE, Hash::new(*tag), set_code(*set), span.from, span.to))
+        Request::Fetch { tag, ids, room } => to_canonical(&(RECORDS, Hash::new(*tag), ids, room)),
+        Request::Range { tag, set, span, room } => {
+            to_canonical(&(RANGE, Hash::new(*tag), set_code(*set), span.from, span.to, room))
         }
         Request::Push { tag, records } => to_canonical(&(PUSH, Hash::new(*tag), records)),
         Request::Parity { tag, statement } => to_canonical(&(PARITY, Hash::new(*tag), statement)),
@@ -180,16 +180,18 @@ pub(super) fn decode_request(bytes: &[u8]) -> Result<Request, MessageError> {
             Request::Spaces { tags: tags.into_iter().map(ByteArray::into_array).collect() }
         }
         RECONCILE => {
-            let (_, tag, set, message): (u8, Hash, u8, ByteBuf) = read(bytes)?;
-            Request::Reconcile { tag: tag.into_array(), set: set_of(set)?, message }
+            let (_, tag, set, message, room): (u8, Hash, u8, ByteBuf, u32) = read(bytes)?;
+            Request::Reconcile { tag: tag.into_array(), set: set_of(set)?, message, room }
         }
         RECORDS => {
-            let (_, tag, List(ids)): (u8, Hash, Ids) = read(bytes)?;
-            Request::Fetch { tag: tag.into_array(), ids }
+            let (_, tag, List(ids), room): (u8, Hash, Ids, u32) = read(bytes)?;
+            Request::Fetch { tag: tag.into_array(), ids, room }
         }
         RANGE => {
-            let (_, tag, set, from, to): (u8, Hash, u8, RecordId, RecordId) = read(bytes)?;
-            Request::Range { tag: tag.into_array(), set: set_of(set)?, span: Span { from, to } }
+            let (_, tag, set, from, to, room): (u8, Hash, u8, RecordId, RecordId, u32) =
+                read(bytes)?;
+            let (tag, span) = (tag.into_array(), Span { from, to });
+            Request::Range { tag, set: set_of(set)?, span, room }
         }
         PUSH => {
             let (_, tag, List(records)): (u8, Hash, Records) = read(bytes)?;

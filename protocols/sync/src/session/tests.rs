@@ -115,12 +115,12 @@ impl Node {
         }
     }
 
-    fn page(&self, ids: &[RecordId]) -> Page {
-        Page::fill(ids, |id| Ok::<_, TreeError>(self.records.get(id).cloned())).unwrap()
+    fn page(&self, ids: &[RecordId], room: u32) -> Page {
+        Page::fill(ids, room, |id| Ok::<_, TreeError>(self.records.get(id).cloned())).unwrap()
     }
 
-    fn range(&self, set: Set, span: Span) -> Response {
-        let mut page = RangePage::default();
+    fn range(&self, set: Set, span: Span, room: u32) -> Response {
+        let mut page = RangePage::with_room(room);
         for id in self.set(set).unwrap().list(span, usize::MAX).unwrap() {
             if self.records.get(&id).is_some_and(|record| !page.push(record)) {
                 return Response::Range { records: page.into_records(), next: Some(id) };
@@ -132,13 +132,12 @@ impl Node {
     /// The honest responder.
     fn answer(&mut self, request: Request) -> Response {
         match request {
-            Request::Reconcile { set, message, .. } => {
-                let message =
-                    respond(&self.set(set).unwrap(), &message, limits::RECONCILE_BYTES).unwrap();
+            Request::Reconcile { set, message, room, .. } => {
+                let message = respond(&self.set(set).unwrap(), &message, room as usize).unwrap();
                 Response::Reconcile { message: ByteBuf::from(message) }
             }
-            Request::Fetch { ids, .. } => Response::Records(self.page(&ids)),
-            Request::Range { set, span, .. } => self.range(set, span),
+            Request::Fetch { ids, room, .. } => Response::Records(self.page(&ids, room)),
+            Request::Range { set, span, room, .. } => self.range(set, span, room),
             Request::Push { records, .. } => {
                 let verdict = |bytes: ByteBuf| {
                     let new = self.admit(&SignedRecord::decode(&bytes).unwrap());
@@ -158,9 +157,18 @@ impl Node {
 /// Runs a session to its end against any responder, over encoded messages.
 fn run(
     ours: &mut Node,
+    peer: impl FnMut(Request) -> Response,
+) -> (Result<Outcome, (Failure, Outcome)>, u32) {
+    run_within(u32::MAX, ours, peer)
+}
+
+/// The same with answers of so many bytes at most.
+fn run_within(
+    room: u32,
+    ours: &mut Node,
     mut peer: impl FnMut(Request) -> Response,
 ) -> (Result<Outcome, (Failure, Outcome)>, u32) {
-    let (mut session, actions) = Session::start(TAG, ours).unwrap();
+    let (mut session, actions) = Session::start(TAG, room, ours).unwrap();
     let mut actions = VecDeque::from(actions);
     let mut requests = 0;
     loop {
@@ -179,7 +187,7 @@ fn run(
                 let admitted = Admitted { admitted: records.len() as u64, ..Admitted::default() };
                 session.on_admitted(admitted, ours).unwrap()
             }
-            Action::Load { ids } => session.on_loaded(ours.page(&ids), ours).unwrap(),
+            Action::Load { ids } => session.on_loaded(ours.page(&ids, room), ours).unwrap(),
             Action::Pushed { .. } => Vec::new(),
             Action::Done(outcome) => return (Ok(outcome), requests),
             Action::Failed { failure, outcome } => return (Err((failure, outcome)), requests),
@@ -269,6 +277,40 @@ fn thousands_travel_in_pages_both_ways() {
         b.answer(request)
     });
     assert_equal(&a, &b, &outcome.0.unwrap());
+}
+
+#[test]
+fn answers_and_pushes_fit_the_room_that_is_given() {
+    const ROOM: u32 = 8192;
+    for (both, ours, theirs) in [(0, 0, 900), (200, 300, 300), (0, 900, 0)] {
+        let (mut a, mut b) = federation(3, both, ours, theirs);
+        // One record that is longer than the room travels all the same, alone.
+        let long = record(Kind::CHANGE, 7, 7_000_000, 2 * ROOM as usize);
+        b.admit(&long);
+        let (mut most, mut alone) = (0, false);
+        let mut sees = |records: &[ByteBuf]| match records {
+            [record] if record.len() > ROOM as usize => alone = true,
+            records => most = most.max(records.iter().map(|record| record.len()).sum()),
+        };
+        let outcome = run_within(ROOM, &mut a, |request| {
+            if let Request::Push { records, .. } = &request {
+                sees(records);
+            }
+            let bytes = request.encode().unwrap().len();
+            assert!(bytes <= ROOM as usize + 256, "a request of {bytes} bytes");
+            let response = b.answer(request);
+            match &response {
+                Response::Records(page) => sees(&page.records),
+                Response::Range { records, .. } => sees(records),
+                Response::Reconcile { message } => assert!(message.len() <= ROOM as usize),
+                _ => {}
+            }
+            response
+        });
+        assert_equal(&a, &b, &outcome.0.unwrap());
+        assert!(alone && most <= ROOM as usize, "{most}");
+        assert!(most > ROOM as usize / 2 || theirs == 0, "room is used: {most}");
+    }
 }
 
 #[test]

@@ -71,13 +71,17 @@ fn of_request(request: &Request) -> Value {
     match request {
         Request::Hello(hello) => json!({ "hello": of_hello(hello) }),
         Request::Spaces { tags } => json!({ "spaces": tags.iter().map(hex).collect::<Value>() }),
-        Request::Reconcile { tag, set: which, message } => {
-            json!({ "reconcile": { "tag": hex(tag), "set": set(which), "message": hex(message) } })
+        Request::Reconcile { tag, set: which, message, room } => json!({ "reconcile": {
+            "tag": hex(tag), "set": set(which), "message": hex(message), "room": room,
+        } }),
+        Request::Fetch { tag, ids, room } => {
+            json!({ "fetch": { "tag": hex(tag), "ids": shown(ids), "room": room } })
         }
-        Request::Fetch { tag, ids } => json!({ "fetch": { "tag": hex(tag), "ids": shown(ids) } }),
-        Request::Range { tag, set: which, span } => {
+        Request::Range { tag, set: which, span, room } => {
             let (from, to) = (span.from.to_string(), span.to.to_string());
-            json!({ "range": { "tag": hex(tag), "set": set(which), "from": from, "to": to } })
+            json!({ "range": {
+                "tag": hex(tag), "set": set(which), "from": from, "to": to, "room": room,
+            } })
         }
         Request::Push { tag, records: lists } => {
             json!({ "push": { "tag": hex(tag), "records": records(lists) } })
@@ -247,23 +251,30 @@ fn request() {
                 tag: TAG,
                 set: Set::Authority,
                 message: ByteBuf::from(vec![0xe1, 0, 0, 2, 0]),
+                room: u32::MAX,
             },
         ),
         (
             "reconcile the content set",
-            Request::Reconcile { tag: TAG, set: Set::Content, message: ByteBuf::from(vec![0x61]) },
+            Request::Reconcile {
+                tag: TAG,
+                set: Set::Content,
+                message: ByteBuf::from(vec![0x61]),
+                room: 4096,
+            },
         ),
-        ("fetch", Request::Fetch { tag: TAG, ids: vec![named(0, 1), named(1, 0)] }),
+        ("fetch", Request::Fetch { tag: TAG, ids: vec![named(0, 1), named(1, 0)], room: 65_536 }),
         (
             "range",
             Request::Range {
                 tag: TAG,
                 set: Set::Content,
                 span: Span { from: named(0, 1), to: named(1, 0) },
+                room: 131_072,
             },
         ),
         ("a range of everything", {
-            Request::Range { tag: TAG, set: Set::Authority, span: Span::all() }
+            Request::Range { tag: TAG, set: Set::Authority, span: Span::all(), room: u32::MAX }
         }),
         (
             "push",
@@ -294,6 +305,7 @@ fn request() {
     let many_tags: Vec<Vec<u8>> =
         (0..257u16).map(|n| [&n.to_be_bytes()[..], &[0; 30]].concat()).collect();
     let many_tags: Vec<&[u8]> = many_tags.iter().map(Vec::as_slice).collect();
+    const ROOM: u32 = 65_536;
     let tag = || blob(&TAG);
     let parity_of =
         |parity: Vec<u8>| array(&[part(&6), tag(), array(&[parity, part(&NOW), blob(&[1; 64])])]);
@@ -324,23 +336,33 @@ fn request() {
             array(&[part(&12), tag(), blob(&[3; 32]), part(&parity()), ids(&[high, low])]),
             "order",
         ),
-        tampered("set 2", array(&[part(&3), tag(), part(&2), blob(&[])]), "value"),
+        tampered("set 2", array(&[part(&3), tag(), part(&2), blob(&[]), part(&ROOM)]), "value"),
         tampered(
             "a message of 262145 bytes",
-            array(&[part(&3), tag(), part(&0), blob(&vec![0; 262_145])]),
+            array(&[part(&3), tag(), part(&0), blob(&vec![0; 262_145]), part(&ROOM)]),
             "limit",
         ),
-        tampered("ids out of order", array(&[part(&4), tag(), ids(&[high, low])]), "order"),
-        tampered("an id twice", array(&[part(&4), tag(), ids(&[low, low])]), "order"),
+        tampered("a fetch without room", array(&[part(&4), tag(), ids(&[low])]), "not-canonical"),
         tampered(
-            "an id of 39 bytes",
-            array(&[part(&4), tag(), list(&[&[1; 39]])]),
+            "more room than 32 bits tell",
+            array(&[part(&4), tag(), ids(&[low]), part(&(1_u64 << 32))]),
             "not-canonical",
         ),
-        tampered("1025 ids", array(&[part(&4), tag(), ids(&many)]), "not-canonical"),
+        tampered(
+            "ids out of order",
+            array(&[part(&4), tag(), ids(&[high, low]), part(&ROOM)]),
+            "order",
+        ),
+        tampered("an id twice", array(&[part(&4), tag(), ids(&[low, low]), part(&ROOM)]), "order"),
+        tampered(
+            "an id of 39 bytes",
+            array(&[part(&4), tag(), list(&[&[1; 39]]), part(&ROOM)]),
+            "not-canonical",
+        ),
+        tampered("1025 ids", array(&[part(&4), tag(), ids(&many), part(&ROOM)]), "not-canonical"),
         tampered(
             "an id as text",
-            array(&[part(&4), tag(), part(&[named(0, 1).to_string()])]),
+            array(&[part(&4), tag(), part(&[named(0, 1).to_string()]), part(&ROOM)]),
             "not-canonical",
         ),
         tampered(
@@ -355,12 +377,12 @@ fn request() {
         ),
         tampered(
             "a range that ends where it begins",
-            array(&[part(&10), tag(), part(&1), blob(&low), blob(&low)]),
+            array(&[part(&10), tag(), part(&1), blob(&low), blob(&low), part(&ROOM)]),
             "value",
         ),
         tampered(
             "a range without a set",
-            array(&[part(&10), tag(), blob(&low), blob(&high)]),
+            array(&[part(&10), tag(), blob(&low), blob(&high), part(&ROOM)]),
             "not-canonical",
         ),
         tampered(

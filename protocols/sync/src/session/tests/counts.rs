@@ -32,7 +32,7 @@ fn a_record_gone_meanwhile_is_counted_and_shown() {
 #[test]
 fn held_and_refused_records_do_not_keep_a_session_going() {
     let (mut a, mut b) = federation(11, 0, 0, 700);
-    let (mut session, actions) = Session::start(TAG, &a).unwrap();
+    let (mut session, actions) = Session::start(TAG, u32::MAX, &a).unwrap();
     let mut actions = VecDeque::from(actions);
     let mut fetched = 0;
     let outcome = loop {
@@ -58,7 +58,7 @@ fn held_and_refused_records_do_not_keep_a_session_going() {
 #[test]
 fn what_is_on_its_way_is_counted() {
     let (mut a, mut b) = federation(20, 200, 3, 40);
-    let (mut session, actions) = Session::start(TAG, &a).unwrap();
+    let (mut session, actions) = Session::start(TAG, u32::MAX, &a).unwrap();
     let mut actions = VecDeque::from(actions);
     let (mut fetched, mut pushed) = (0, 0);
     loop {
@@ -79,7 +79,7 @@ fn what_is_on_its_way_is_counted() {
                 records.iter().for_each(|record| assert!(a.admit(record)));
                 session.on_admitted(Admitted { admitted, ..Admitted::default() }, &a).unwrap()
             }
-            Action::Load { ids } => session.on_loaded(a.page(&ids), &a).unwrap(),
+            Action::Load { ids } => session.on_loaded(a.page(&ids, u32::MAX), &a).unwrap(),
             Action::Pushed { verdicts } => {
                 assert!(verdicts.iter().all(|(id, _)| b.records.contains_key(id)));
                 pushed += verdicts.len();

@@ -162,11 +162,11 @@ fn methods_out_of_turn_fail_the_session() {
     let out_of_turn = |actions: Vec<Action>| {
         matches!(actions[..], [Action::Failed { failure: Failure::OutOfTurn, .. }])
     };
-    let (mut session, _) = Session::start(TAG, &a).unwrap();
+    let (mut session, _) = Session::start(TAG, u32::MAX, &a).unwrap();
     assert!(out_of_turn(session.on_admitted(Admitted::default(), &a).unwrap()));
-    let (mut session, _) = Session::start(TAG, &a).unwrap();
+    let (mut session, _) = Session::start(TAG, u32::MAX, &a).unwrap();
     assert!(out_of_turn(session.on_loaded(Page::default(), &a).unwrap()));
-    let (mut session, mut actions) = Session::start(TAG, &a).unwrap();
+    let (mut session, mut actions) = Session::start(TAG, u32::MAX, &a).unwrap();
     let Some(Action::Send(request)) = actions.pop() else { panic!() };
     session.on_response(Response::Unknown, &a).unwrap();
     assert!(out_of_turn(session.on_response(b.answer(request), &a).unwrap()));

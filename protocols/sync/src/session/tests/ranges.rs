@@ -38,7 +38,7 @@ fn a_session_cut_short_goes_on_where_it_was() {
 #[test]
 fn no_more_pages_are_asked_for_than_can_be_admitted() {
     let (a, mut b) = federation(15, 0, 0, 12_000);
-    let (mut session, actions) = Session::start(TAG, &a).unwrap();
+    let (mut session, actions) = Session::start(TAG, u32::MAX, &a).unwrap();
     let mut actions = VecDeque::from(actions);
     let mut waiting = VecDeque::new();
     let mut most = 0;
@@ -114,7 +114,7 @@ fn a_range_that_breaks_its_promise_ends_the_session_and_its_good_part_stays() {
 #[test]
 fn a_peer_that_serves_what_may_not_stand_is_cut_off() {
     let (a, mut b) = federation(17, 0, 0, 9000);
-    let (mut session, actions) = Session::start(TAG, &a).unwrap();
+    let (mut session, actions) = Session::start(TAG, u32::MAX, &a).unwrap();
     let mut actions = VecDeque::from(actions);
     let mut fetched = 0;
     loop {
