@@ -14,6 +14,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 pub use self::parity::{Comparison, HeldSpace, Missing, Quarantined};
+use crate::client::TOKEN_FILE;
 use crate::config::{Backend, Config, Exposure, Loaded};
 use crate::identity;
 use crate::store::{Audit, LockError, OpenError, OpenOptions, Store, Unobserved, disk_free};
@@ -92,6 +93,7 @@ pub fn examine(loaded: &Loaded, running: Option<&RunningNode>) -> Vec<Finding> {
         check_store(config, running.is_some()),
     ];
     findings.extend(check_exposure(loaded));
+    findings.extend(check_token(&config.data_dir));
     findings.extend(check_ports(config, running.is_some()));
     findings.extend(check_peers(config, running));
     findings.extend(running.map(|node| parity::check(node, Timestamp::now())).unwrap_or_default());
@@ -130,6 +132,13 @@ pub(crate) fn check_exposure(loaded: &Loaded) -> Vec<Finding> {
         )
     });
     loaded.exposures().map(exposed).chain(in_plain).collect()
+}
+
+/// The token that the node keeps for commands of this machine.
+fn check_token(data_dir: &Path) -> Option<Finding> {
+    let exposure = Exposure::of(&data_dir.join(TOKEN_FILE))?;
+    let remedy = "restart the node, which draws another one where none is configured";
+    Some(Finding::warning("secrets", exposure.to_string(), remedy))
 }
 
 fn check_clock(now: SystemTime, newest: Option<SystemTime>) -> Finding {
@@ -395,6 +404,25 @@ mod tests {
         assert_eq!(findings.len(), 2);
         found(&findings, "secrets", State::Warning, "mode 644");
         found(&findings, "api", State::Warning, "0.0.0.0:7845");
+    }
+
+    #[test]
+    fn a_token_that_others_can_read_is_told() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(check_token(dir.path()), None);
+        let file = dir.path().join("api.token");
+        std::fs::write(&file, "0123456789abcdef\n").unwrap();
+        for (mode, told) in [(0o600, false), (0o640, true)] {
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(check_token(dir.path()).is_some(), told, "{mode:o}");
+        }
+        found(
+            &check_token(dir.path()).into_iter().collect::<Vec<_>>(),
+            "secrets",
+            State::Warning,
+            "640",
+        );
     }
 
     #[test]

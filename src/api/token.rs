@@ -53,7 +53,13 @@ pub fn load_or_create(data_dir: &Path) -> Result<Token, TokenError> {
             let token = String::from_utf8(bytes).ok().and_then(|text| Token::parse(&text).ok());
             token.ok_or(TokenError::Form(path))
         }
-        Ok(None) => write(draw()?, data_dir),
+        Ok(None) => {
+            let path = path.display();
+            tracing::warn!(
+                "others could read {path}: another token takes the place of the one there"
+            );
+            write(draw()?, data_dir)
+        }
         Err(error) if error.kind() == ErrorKind::NotFound => write(draw()?, data_dir),
         Err(error) => Err(TokenError::File { path, error }),
     }

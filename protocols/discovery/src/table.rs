@@ -89,13 +89,13 @@ pub struct TableLimits {
     pub addresses: usize,
     /// Characters of an address.
     pub address_len: usize,
-    /// New peers that beacons and multicast DNS of one source may bring in a row: of an IPv4
-    /// address, or of an IPv6 /64, whose hosts share it, for each can take any address of it.
+    /// New peers that beacons and multicast DNS of one IP address may bring in a row. An IPv6 /64, in
+    /// which one host can take any address, brings four times as many, and as often.
     pub newcomer_burst: u32,
     /// Milliseconds until one more may come from there.
     pub newcomer_refill_ms: u64,
-    /// Sources whose rate is watched; past it, the one that may bring the most is forgotten for a
-    /// new one. Whoever sends in the name of ever other networks brings a burst from each:
+    /// IP addresses, and networks, whose rate is watched; past it, the one that may bring the most is
+    /// forgotten for a new one. Whoever sends in the name of ever other networks brings a burst from each:
     /// `per_source` bounds how many of them are kept.
     pub newcomer_sources: usize,
     /// Dials under way to one host for peers that were never connected, so that names made up by

@@ -205,7 +205,7 @@ fn whoever_makes_up_sources_shuts_out_nobody_else() {
     // One host, all addresses of its network.
     for n in 0..10_000_u32 {
         let made_up = std::net::Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(n));
-        let expected = if n < 64 { Sighting::New } else { Sighting::RateLimited };
+        let expected = if n < 256 { Sighting::New } else { Sighting::RateLimited };
         assert_eq!(hear(1_000 + u64::from(n), made_up.into()), expected);
     }
     assert_eq!(hear(1, "2001:db8:0:1::7".parse().unwrap()), Sighting::New);
@@ -382,7 +382,10 @@ proptest! {
                         table.heard(peer(n), &address.to_string(), Source::ALL[s], now);
                     }
                     Step::Beacon(n, ip) => {
-                        let from = IpAddr::from([10, 0, 0, ip]);
+                        let from = match ip % 2 {
+                            0 => IpAddr::from([10, 0, 0, ip]),
+                            _ => IpAddr::from([0xfd00, 0, 0, ip.into(), 0, 0, 0, n as u16]),
+                        };
                         table.heard_beacon(&beacon(n, 9, now), from, &at(&ip.to_string()), now);
                     }
                     Step::Connected(n, s) => table.connected(peer(n), Some("a"), Source::ALL[s], now),
@@ -400,7 +403,8 @@ proptest! {
                     Step::Expire => table.expire(now),
                 }
                 prop_assert!(table.len() <= limits.peers);
-                prop_assert!(table.newcomers.len() <= limits.newcomer_sources);
+                let (hosts, networks) = table.newcomers.len();
+                prop_assert!(hosts.max(networks) <= limits.newcomer_sources);
                 prop_assert!(table.counts().peers.values().all(|n| *n <= limits.per_source));
                 prop_assert!(table.peers.values().all(|e| e.addresses.len() <= limits.addresses));
                 prop_assert!(table.source(&peer(0)).is_none());

@@ -1,6 +1,6 @@
 //! Where values come from, and which source holds.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Command, FromArgMatches};
 use serde_json::json;
@@ -238,6 +238,14 @@ fn a_secret_may_stand_in_a_file_of_its_own() {
         "[identity]\nseed_file = {seed:?}\n[api]\ntoken_file = {token:?}\n[network]\nkey_file = {key:?}\n"
     );
     assert!(holds(&load_file(&content).unwrap()));
+
+    // Those whose secrets are in effect are known, to be looked after.
+    let files = |loaded: Loaded| -> Vec<PathBuf> { loaded.secret_files };
+    let all = [token, seed, key].map(PathBuf::from);
+    assert_eq!(files(load_file(&content).unwrap()), all);
+    let flags = Overrides::new().file(write(dir.path(), "a.toml", &content));
+    let over = [("OCM_IDENTITY_SEED", SEED), ("OCM_NETWORK_KEY", KEY)];
+    assert_eq!(files(load(&flags, &over).unwrap()), all[..1]);
 
     let command = Overrides::augment_args(Command::new("ocm"));
     let (seed, key) = (format!("identity.seed_file={seed}"), format!("network.key_file={key}"));

@@ -5,8 +5,30 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use super::TableLimits;
 
-/// What one source may still bring: one more each time that [`TableLimits::newcomer_refill_ms`]
-/// passes.
+/// An IPv6 network brings as many as so many of its hosts: one of them leaves room for the others, and
+/// one that makes addresses up brings no more than that.
+const NETWORK_HOSTS: u32 = 4;
+
+/// How many may come in a row, and milliseconds until there may be one more.
+#[derive(Debug, Clone, Copy)]
+struct Rate {
+    burst: u32,
+    refill_ms: u64,
+}
+
+impl Rate {
+    fn of_host(limits: &TableLimits) -> Self {
+        Self { burst: limits.newcomer_burst, refill_ms: limits.newcomer_refill_ms.max(1) }
+    }
+
+    fn of_network(limits: &TableLimits) -> Self {
+        let host = Self::of_host(limits);
+        let refill_ms = (host.refill_ms / u64::from(NETWORK_HOSTS)).max(1);
+        Self { burst: host.burst.saturating_mul(NETWORK_HOSTS), refill_ms }
+    }
+}
+
+/// What one source may still bring.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
     left: u32,
@@ -15,62 +37,88 @@ struct Bucket {
 
 impl Bucket {
     /// The bucket as it is at this moment.
-    fn at(self, limits: &TableLimits, now: u64) -> Self {
-        let refill = limits.newcomer_refill_ms.max(1);
-        let refilled = now.saturating_sub(self.since) / refill;
+    fn at(self, rate: Rate, now: u64) -> Self {
+        let refilled = now.saturating_sub(self.since) / rate.refill_ms;
         let more = u32::try_from(refilled).unwrap_or(u32::MAX);
         Self {
-            left: self.left.saturating_add(more).min(limits.newcomer_burst),
-            since: self.since.saturating_add(refilled.saturating_mul(refill)),
+            left: self.left.saturating_add(more).min(rate.burst),
+            since: self.since.saturating_add(refilled.saturating_mul(rate.refill_ms)),
         }
     }
 }
 
-/// The rates of the sources that brought new peers lately.
+/// The sources that brought new peers lately.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Newcomers {
-    buckets: BTreeMap<IpAddr, Bucket>,
-}
+struct Buckets(BTreeMap<IpAddr, Bucket>);
 
-impl Newcomers {
-    /// One new peer from an address, if the rate of its source allows. Where all places are taken,
-    /// the source that may bring the most loses its own: nothing is forgotten of one that has
-    /// brought too many, and a newcomer finds room.
-    pub(super) fn spend(&mut self, from: IpAddr, limits: &TableLimits, now: u64) -> bool {
-        let source = source_of(from);
-        if !self.buckets.contains_key(&source) && self.buckets.len() >= limits.newcomer_sources {
-            let fullest = self.buckets.iter().min_by_key(|(source, bucket)| {
-                let bucket = bucket.at(limits, now);
+impl Buckets {
+    /// The bucket of a source at this moment, among at most `most`. Where all places are taken, the
+    /// source that may bring the most loses its own: nothing is forgotten of one that has brought too
+    /// many, and a newcomer finds room. `None` where there is no place at all.
+    fn of(&mut self, source: IpAddr, rate: Rate, most: usize, now: u64) -> Option<&mut Bucket> {
+        if !self.0.contains_key(&source) && self.0.len() >= most {
+            let fullest = self.0.iter().min_by_key(|(source, bucket)| {
+                let bucket = bucket.at(rate, now);
                 (u32::MAX - bucket.left, bucket.since, **source)
             });
-            let Some(fullest) = fullest.map(|(source, _)| *source) else { return false };
-            self.buckets.remove(&fullest);
+            let fullest = *fullest?.0;
+            self.0.remove(&fullest);
         }
-        let full = Bucket { left: limits.newcomer_burst, since: now };
-        let bucket = self.buckets.entry(source).or_insert(full);
-        *bucket = bucket.at(limits, now);
-        let allowed = bucket.left > 0;
-        bucket.left = bucket.left.saturating_sub(1);
-        allowed
+        let full = Bucket { left: rate.burst, since: now };
+        let bucket = self.0.entry(source).or_insert(full);
+        *bucket = bucket.at(rate, now);
+        Some(bucket)
     }
 
     /// Forgets the sources that may bring as many as any.
-    pub(super) fn expire(&mut self, limits: &TableLimits, now: u64) {
-        self.buckets.retain(|_, bucket| bucket.at(limits, now).left < limits.newcomer_burst);
-    }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.buckets.len()
+    fn expire(&mut self, rate: Rate, now: u64) {
+        self.0.retain(|_, bucket| bucket.at(rate, now).left < rate.burst);
     }
 }
 
-/// What shares a rate: an IPv4 address, or the /64 of an IPv6 address, in which one host takes as
-/// many addresses as it likes.
-fn source_of(from: IpAddr) -> IpAddr {
-    match from.to_canonical() {
-        IpAddr::V4(ip) => ip.into(),
-        IpAddr::V6(ip) => Ipv6Addr::from(u128::from(ip) & (!0 << 64)).into(),
+/// The rates of addresses, and of the networks in which one host takes as many as it likes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Newcomers {
+    hosts: Buckets,
+    networks: Buckets,
+}
+
+impl Newcomers {
+    /// One new peer from an address, if its rate and that of its network allow.
+    pub(super) fn spend(&mut self, from: IpAddr, limits: &TableLimits, now: u64) -> bool {
+        let (from, most) = (from.to_canonical(), limits.newcomer_sources);
+        let mut network = network_of(from)
+            .and_then(|network| self.networks.of(network, Rate::of_network(limits), most, now));
+        if network.as_ref().is_some_and(|network| network.left == 0) {
+            return false;
+        }
+        let host = self.hosts.of(from, Rate::of_host(limits), most, now);
+        let Some(host) = host.filter(|host| host.left > 0) else { return false };
+        host.left -= 1;
+        if let Some(network) = &mut network {
+            network.left -= 1;
+        }
+        true
+    }
+
+    /// Forgets those that may bring as many as any.
+    pub(super) fn expire(&mut self, limits: &TableLimits, now: u64) {
+        self.hosts.expire(Rate::of_host(limits), now);
+        self.networks.expire(Rate::of_network(limits), now);
+    }
+
+    /// The addresses and the networks whose rate is watched.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> (usize, usize) {
+        (self.hosts.0.len(), self.networks.0.len())
+    }
+}
+
+/// The /64 of an IPv6 address.
+fn network_of(address: IpAddr) -> Option<IpAddr> {
+    match address {
+        IpAddr::V4(_) => None,
+        IpAddr::V6(ip) => Some(Ipv6Addr::from(u128::from(ip) & (!0 << 64)).into()),
     }
 }
 
@@ -87,25 +135,26 @@ mod tests {
     }
 
     #[test]
-    fn a_network_of_ipv6_is_one_source_and_an_address_of_ipv4() {
-        let mut all = Newcomers::default();
-        for n in 0..2 {
-            assert!(spends(&mut all, &format!("2001:db8::{n}"), 0));
-            assert!(spends(&mut all, &format!("10.0.0.{n}"), 0));
-        }
-        assert!(!spends(&mut all, "2001:db8::ffff:1", 0), "an address made up beside them");
-        assert!(spends(&mut all, "::ffff:10.0.0.1", 0), "the same address");
-        assert!(!spends(&mut all, "10.0.0.1", 0));
-        assert!(spends(&mut all, "10.0.0.0", 0));
-        assert_eq!(all.len(), 3);
-    }
-
-    #[test]
     fn one_more_comes_each_second_however_often_it_is_tried() {
         let mut all = Newcomers::default();
         let came: Vec<u64> =
             (0..5_000).step_by(300).filter(|now| spends(&mut all, "10.0.0.1", *now)).collect();
         assert_eq!(came, [0, 300, 1_200, 2_100, 3_000, 4_200]);
+        assert!(!spends(&mut all, "::ffff:10.0.0.1", 4_800), "the same address");
+    }
+
+    #[test]
+    fn a_host_of_an_ipv6_network_leaves_room_for_the_others_and_made_up_addresses_for_other_networks()
+     {
+        let mut all = Newcomers::default();
+        let one = (0..100).filter(|_| spends(&mut all, "2001:db8::1", 0)).count();
+        assert_eq!(one, 2, "as of any address");
+        assert!(spends(&mut all, "2001:db8::2", 0));
+        let made_up = (10..100).filter(|n| spends(&mut all, &format!("2001:db8::{n}"), 0)).count();
+        assert_eq!(made_up, 5, "with the three before as many as of four");
+        assert!(!spends(&mut all, "2001:db8::ffff", 249));
+        assert!(spends(&mut all, "2001:db8::ffff", 250), "and four a second");
+        assert!(spends(&mut all, "2001:db8:0:1::1", 0) && spends(&mut all, "10.0.0.1", 0));
     }
 
     #[test]
@@ -118,13 +167,13 @@ mod tests {
         for n in 0..1_000 {
             assert!(spends(&mut all, &format!("2001:db8:0:{n:x}::1"), 1));
             assert!(!spends(&mut all, "10.0.0.1", 1), "it is not forgotten: {n}");
-            assert_eq!(all.len(), 3);
+            assert_eq!(all.len(), (3, 3.min(n + 1)));
         }
         all.expire(&limits(), 1_500);
-        assert_eq!(all.len(), 1, "the others may bring as many as any");
+        assert_eq!(all.len(), (1, 0), "the others may bring as many as any");
         all.expire(&limits(), 2_000);
-        assert_eq!(all.len(), 0);
+        assert_eq!(all.len(), (0, 0));
         let none = TableLimits { newcomer_sources: 0, ..limits() };
-        assert!(!all.spend([10, 0, 0, 1].into(), &none, 0) && all.len() == 0);
+        assert!(!all.spend([10, 0, 0, 1].into(), &none, 0) && all.len() == (0, 0));
     }
 }
