@@ -26,3 +26,5 @@ mod node;
 mod rehearsal;
 #[path = "netns/switches.rs"]
 mod switches;
+#[path = "netns/upnp.rs"]
+mod upnp;

@@ -50,6 +50,7 @@ impl Network {
                 Some(resolved) = self.resolving.next(), if !self.resolving.is_empty() => {
                     self.on_resolved(resolved);
                 }
+                round = self.mappings.round() => self.on_mapped(round),
                 _ = self.tick.tick() => self.on_tick(),
             }
         }
@@ -87,6 +88,7 @@ impl Network {
         self.end_mdns_pause();
         self.dial_due();
         self.reserve_due();
+        self.map_due();
         self.punch_again();
         self.leave_circuits();
     }
@@ -119,11 +121,12 @@ impl Network {
             SwarmEvent::NewListenAddr { address, .. } if is_relayed(&address) => {}
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.on_new_address(&address);
-                self.announce(&address);
+                self.tell_addresses();
                 self.ready.push_back(NetworkEvent::Listening { address: address.to_string() });
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
-                self.swarm.remove_external_address(&address);
+                self.tell_addresses();
+                self.mappings.look_again();
                 // What goes out from an address that is gone would be silent until it is missed.
                 for id in
                     ip_of(&address).map(|ip| self.connected.going_out_from(ip)).unwrap_or_default()
@@ -342,6 +345,7 @@ impl Network {
     /// This node has one more address: perhaps it is on another network, where those it knows are
     /// to be found again without waiting for what failed elsewhere.
     fn on_new_address(&mut self, address: &Multiaddr) {
+        self.mappings.look_again();
         if ip_of(address).is_some_and(|ip| !ip.is_loopback()) {
             let now = self.now_ms();
             self.table.retry_known(now);

@@ -236,6 +236,8 @@ pub struct Discovery {
     pub bootstrap: Vec<BootstrapStatus>,
     /// How it stands with the places at relays, in words, too; `None` where no relay is configured.
     pub relays: Option<(Health, String)>,
+    /// How it stands with the ports mapped at the router, in words, too.
+    pub upnp: (Health, String),
     /// Beacons in this node's name by another process, ever.
     pub copied_key: u64,
     /// Where the last of them came from, and how long ago.

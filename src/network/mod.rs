@@ -14,6 +14,7 @@
 //!                  mDNS ─ beacon                          who is near ──▶ peer table ──▶ dials
 //!   circuits ◀─▶  relay ─ relay client                    through whom it is reached
 //!                  punching                               ──▶ a direct connection in their place
+//!   router ◀────▶  mappings                               ──▶ addresses that peers are told
 //! ```
 
 mod address;
@@ -26,6 +27,7 @@ mod crowd;
 mod dialling;
 mod drive;
 mod event;
+mod external;
 mod gossip;
 mod listen;
 mod multicast;
@@ -38,6 +40,7 @@ mod swarm;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upnp;
 
 pub use address::{AddressError, PeerAddress, Transport};
 pub use behaviour::REQUEST_TIMEOUT;

@@ -125,6 +125,7 @@ impl Network {
             sources,
             bootstrap,
             relays: self.of_relays(),
+            upnp: self.of_upnp(),
             copied_key: counts.copied_key,
             copied_at,
         }

@@ -18,9 +18,7 @@ use ocm_node::Allowed;
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::address::{
-    AddressError, PeerAddress, Transport, ip_of, is_dialable, is_relayed, multiaddr,
-};
+use super::address::{AddressError, PeerAddress, Transport, ip_of, is_dialable, multiaddr};
 use super::behaviour::Behaviour;
 use super::codec::FRAME_BYTES;
 use super::config::NetworkConfig;
@@ -34,6 +32,7 @@ use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::multicast::Multicast;
 use super::relaying::Reservations;
 use super::sources::Reports;
+use super::upnp::Mappings;
 use super::{draw, from_libp2p, listen, to_libp2p, transport};
 
 /// How often dials that are due are begun, and what expired is forgotten.
@@ -79,6 +78,10 @@ pub struct Network {
     pub(super) unproved: BTreeSet<PeerId>,
     /// The places at relays that are held or wanted.
     pub(super) reservations: Reservations,
+    /// Where others are told that this node is reached from outside.
+    pub(super) told: BTreeSet<libp2p::Multiaddr>,
+    /// The ports mapped at the router.
+    pub(super) mappings: Box<Mappings>,
     pub(super) multicast: Multicast,
     /// What the sources told of in the last minute.
     pub(super) reports: Reports,
@@ -154,6 +157,8 @@ impl Network {
             blocked: BTreeSet::new(),
             unproved: BTreeSet::new(),
             reservations: Reservations::new(),
+            told: BTreeSet::new(),
+            mappings: Box::default(),
             multicast: Multicast::default(),
             reports: Reports::new(Instant::now()),
             copied_at: None,
@@ -162,9 +167,7 @@ impl Network {
         };
         network.set_bootstrap(&network.config.bootstrap.clone())?;
         network.add_relays(&network.config.relays.clone())?;
-        for address in network.config.external.clone() {
-            network.announce(&address);
-        }
+        network.tell_addresses();
         for peer in network.config.blocked.clone() {
             network.block(peer);
         }
@@ -528,16 +531,15 @@ impl Network {
         remembered
     }
 
-    /// Where this node can be dialled: multiaddrs without PeerId, one for each interface, and those
-    /// through the relays at which it holds a place, with its PeerId.
+    /// Where this node can be dialled: multiaddrs without PeerId, one for each interface; those by
+    /// which it is known from outside; and those through the relays at which it holds a place, with
+    /// its PeerId.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<String> {
         let listeners = self.swarm.listeners().filter(|a| ip_of(a).is_some_and(is_dialable));
-        let relayed = self.swarm.external_addresses().filter(|a| is_relayed(a));
-        let mut addresses: Vec<String> =
-            listeners.chain(relayed).map(ToString::to_string).collect();
-        addresses.sort_unstable();
-        addresses
+        let all = listeners.chain(self.swarm.external_addresses());
+        let addresses: BTreeSet<String> = all.map(ToString::to_string).collect();
+        addresses.into_iter().collect()
     }
 
     /// The peers that are in the mesh of a topic, for tests and diagnosis.

@@ -47,6 +47,8 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
     if let Some((health, detail)) = discovery.relays {
         sources.push(SourceHealth { name: "relays", state: state_of(&health), detail });
     }
+    let (health, detail) = discovery.upnp;
+    sources.push(SourceHealth { name: "upnp", state: state_of(&health), detail });
     if let Some((ip, ago)) = discovery.copied_at.filter(|(_, ago)| *ago < COPY_SHOWN) {
         sources.push(SourceHealth {
             name: "key",
