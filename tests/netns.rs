@@ -22,6 +22,8 @@ mod moving;
 mod nat;
 #[path = "netns/node.rs"]
 mod node;
+#[path = "netns/reachability.rs"]
+mod reachability;
 #[path = "netns/rehearsal.rs"]
 mod rehearsal;
 #[path = "netns/switches.rs"]

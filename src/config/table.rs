@@ -128,7 +128,8 @@ settings! {
         seed_peers: Vec<PeerAddress> {
             env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256), reloadable: true, }
         /// Relays at which to reserve a place, by which this node is reached though nobody can dial
-        /// it, as behind a router: multiaddrs or host:port, as of `seed_peers`.
+        /// it, as behind a router: multiaddrs or host:port, as of `seed_peers`. A place is held also
+        /// while peers can dial this node.
         relays: Vec<PeerAddress> {
             env: "OCM_NETWORK_RELAYS", preset: Preset::Text(""), limit: Limit::Items(8),
         }

@@ -97,6 +97,8 @@ impl Network {
         self.metrics.record(&event);
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::ConnectionEstablished { connection_id, .. }
+                if self.swarm.behaviour().reachability.is_dial_back(connection_id) => {}
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 match from_libp2p(&peer_id) {
                     Some(peer) => self.on_connected(peer, connection_id, &endpoint),
@@ -258,6 +260,7 @@ impl Network {
                     Err(error) => tracing::debug!(%peer, %error, "no hole was punched"),
                 }
             }
+            BehaviourEvent::Reachability(event) => self.on_reachability(&event),
             BehaviourEvent::RelayClient(event) => self.on_relay_client(&event),
             BehaviourEvent::Beacon(heard) => self.on_beacon(&heard.beacon, heard.from),
         }

@@ -7,14 +7,19 @@ use libp2p::Multiaddr;
 
 use super::address::{ip_of, is_dialable};
 use super::connected::without_peer;
+use super::event::Reachability;
 use super::swarm::Network;
 
 impl Network {
-    /// Has peers told, by identify, of the addresses that the owner gave and of those that lead here
-    /// through the router; a relay tells those who reserve a place of what it listens on, too.
+    /// Has peers told, by identify, of the addresses that the owner gave, of those that lead here
+    /// through the router, and of the one at which a peer dialled this node; a relay tells those who
+    /// reserve a place of what it listens on, too.
     pub(super) fn tell_addresses(&mut self) {
         let mut all: BTreeSet<Multiaddr> = self.config.external.iter().map(without_peer).collect();
         all.extend(self.mappings.addresses());
+        if let Reachability::Public(address) = self.reachability() {
+            all.insert(address);
+        }
         if self.config.relay.is_some() {
             let alone = self.config.bind.iter().all(IpAddr::is_loopback);
             let leads_here = |ip: IpAddr| is_dialable(ip) && (alone || !ip.is_loopback());

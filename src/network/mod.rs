@@ -14,6 +14,7 @@
 //!                  mDNS ─ beacon                          who is near ──▶ peer table ──▶ dials
 //!   circuits ◀─▶  relay ─ relay client                    through whom it is reached
 //!                  punching                               ──▶ a direct connection in their place
+//!                  reachability                           can others dial this node
 //!   router ◀────▶  mappings                               ──▶ addresses that peers are told
 //! ```
 
@@ -33,6 +34,7 @@ mod listen;
 mod multicast;
 mod punching;
 mod range;
+mod reachability;
 mod recent;
 mod relaying;
 mod sources;
@@ -48,7 +50,8 @@ pub use codec::{FEDERATION_PROTOCOL, FRAME_BYTES, FrameCodec};
 pub use config::{BeaconConfig, NetworkConfig, NetworkLimits, RelayLimits};
 pub use event::{
     ChannelId, Direction, Discovery, ForgetError, GossipError, Health, NetworkError, NetworkEvent,
-    PeerInfo, Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
+    PeerInfo, Published, Reachability, RequestFailure, RequestId, RespondError, SourceHealth,
+    Verdict,
 };
 pub use gossip::{GOSSIP_BYTES, GossipId, TOPIC_PREFIX};
 pub use range::{IpRange, IpRangeError};

@@ -126,6 +126,7 @@ impl Network {
             bootstrap,
             relays: self.of_relays(),
             upnp: self.of_upnp(),
+            reachability: self.of_reachability(),
             copied_key: counts.copied_key,
             copied_at,
         }

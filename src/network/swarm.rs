@@ -26,7 +26,7 @@ use super::connected::Connected;
 use super::dialling::{Dial, Entry, Resolved};
 use super::event::{
     ChannelId, ForgetError, GossipError, NetworkError, NetworkEvent, PeerInfo, Published,
-    RequestFailure, RequestId, RespondError, Verdict,
+    Reachability, RequestFailure, RequestId, RespondError, Verdict,
 };
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::multicast::Multicast;
@@ -80,6 +80,8 @@ pub struct Network {
     pub(super) reservations: Reservations,
     /// Where others are told that this node is reached from outside.
     pub(super) told: BTreeSet<libp2p::Multiaddr>,
+    /// What was told last of whether others can dial this node.
+    pub(super) reachability_told: Reachability,
     /// The ports mapped at the router.
     pub(super) mappings: Box<Mappings>,
     pub(super) multicast: Multicast,
@@ -158,6 +160,7 @@ impl Network {
             unproved: BTreeSet::new(),
             reservations: Reservations::new(),
             told: BTreeSet::new(),
+            reachability_told: Reachability::Unknown,
             mappings: Box::default(),
             multicast: Multicast::default(),
             reports: Reports::new(Instant::now()),

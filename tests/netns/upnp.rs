@@ -32,7 +32,7 @@ const CHAINS: &str = "table inet filter {
 ";
 
 /// A router whose daemon maps ports; what is behind it is `10.9.0.0/24`.
-struct Router {
+pub(crate) struct Router {
     host: SharedHost,
     inside: Lan,
     dir: TempDir,
@@ -50,7 +50,7 @@ fn done(mut command: Command, input: &str) -> String {
 
 impl Router {
     /// A router with this outer address.
-    fn new(site: &Site, wan: &Lan, outer: &str) -> Self {
+    pub(crate) fn new(site: &Site, wan: &Lan, outer: &str) -> Self {
         let inside = site.lan().unwrap();
         let host = host(site, "router", wan, &[&format!("{outer}/24")]);
         {
@@ -108,7 +108,7 @@ impl Router {
     }
 
     /// A host behind it.
-    fn host(&self, site: &Site, number: u8) -> SharedHost {
+    pub(crate) fn host(&self, site: &Site, number: u8) -> SharedHost {
         let inside = host(site, "home", &self.inside, &[&format!("10.9.0.{number}/24")]);
         inside.lock().unwrap().route("default", [10, 9, 0, 1].into()).unwrap();
         inside
