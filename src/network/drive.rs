@@ -50,7 +50,7 @@ impl Network {
                 Some(resolved) = self.resolving.next(), if !self.resolving.is_empty() => {
                     self.on_resolved(resolved);
                 }
-                round = self.mappings.round() => self.on_mapped(round),
+                round = self.outside.mappings.round() => self.on_mapped(round),
                 _ = self.tick.tick() => self.on_tick(),
             }
         }
@@ -128,7 +128,7 @@ impl Network {
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
                 self.tell_addresses();
-                self.mappings.look_again();
+                self.outside.mappings.look_again();
                 // What goes out from an address that is gone would be silent until it is missed.
                 for id in
                     ip_of(&address).map(|ip| self.connected.going_out_from(ip)).unwrap_or_default()
@@ -348,7 +348,7 @@ impl Network {
     /// This node has one more address: perhaps it is on another network, where those it knows are
     /// to be found again without waiting for what failed elsewhere.
     fn on_new_address(&mut self, address: &Multiaddr) {
-        self.mappings.look_again();
+        self.outside.mappings.look_again();
         if ip_of(address).is_some_and(|ip| !ip.is_loopback()) {
             let now = self.now_ms();
             self.table.retry_known(now);

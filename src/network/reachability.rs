@@ -262,8 +262,8 @@ impl Network {
         tracing::debug!(?event, "reachability");
         self.tell_addresses();
         let known = self.reachability();
-        if known != self.reachability_told {
-            self.reachability_told = known.clone();
+        if known != self.outside.reachability {
+            self.outside.reachability = known.clone();
             self.ready.push_back(NetworkEvent::Reachability { known });
         }
     }
@@ -274,7 +274,7 @@ impl Network {
     pub fn reachability(&self) -> Reachability {
         match self.swarm.behaviour().reachability.known() {
             Reachability::Public(address) => {
-                let mapped = self.mappings.addresses();
+                let mapped = self.outside.mappings.addresses();
                 let known = self.swarm.listeners().chain(&mapped).chain(&self.config.external);
                 match can_be_own(&address, known) {
                     true => Reachability::Public(address),

@@ -26,13 +26,13 @@ use super::connected::Connected;
 use super::dialling::{Dial, Entry, Resolved};
 use super::event::{
     ChannelId, ForgetError, GossipError, NetworkError, NetworkEvent, PeerInfo, Published,
-    Reachability, RequestFailure, RequestId, RespondError, Verdict,
+    RequestFailure, RequestId, RespondError, Verdict,
 };
+use super::external::Outside;
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::multicast::Multicast;
 use super::relaying::Reservations;
 use super::sources::Reports;
-use super::upnp::Mappings;
 use super::{draw, from_libp2p, listen, to_libp2p, transport};
 
 /// How often dials that are due are begun, and what expired is forgotten.
@@ -50,10 +50,10 @@ pub(super) struct Asked {
 
 /// One libp2p swarm, and what this node knows of its peers.
 pub struct Network {
-    /// Boxed, for it is large and the runtime moves this struct about.
+    /// Boxed, as other parts are: it is large, and the runtime moves this struct about.
     pub(super) swarm: Box<Swarm<Behaviour>>,
     pub(super) own: PeerId,
-    pub(super) config: NetworkConfig,
+    pub(super) config: Box<NetworkConfig>,
     pub(super) metrics: Metrics,
     /// Events that are ready to be told.
     pub(super) ready: VecDeque<NetworkEvent>,
@@ -78,12 +78,7 @@ pub struct Network {
     pub(super) unproved: BTreeSet<PeerId>,
     /// The places at relays that are held or wanted.
     pub(super) reservations: Reservations,
-    /// Where others are told that this node is reached from outside.
-    pub(super) told: BTreeSet<libp2p::Multiaddr>,
-    /// What was told last of whether others can dial this node.
-    pub(super) reachability_told: Reachability,
-    /// The ports mapped at the router.
-    pub(super) mappings: Box<Mappings>,
+    pub(super) outside: Box<Outside>,
     pub(super) multicast: Multicast,
     /// What the sources told of in the last minute.
     pub(super) reports: Reports,
@@ -139,7 +134,7 @@ impl Network {
         let mut network = Self {
             swarm: Box::new(swarm),
             own,
-            config,
+            config: Box::new(config),
             metrics: Metrics::new(registry),
             ready,
             tick,
@@ -159,9 +154,7 @@ impl Network {
             blocked: BTreeSet::new(),
             unproved: BTreeSet::new(),
             reservations: Reservations::new(),
-            told: BTreeSet::new(),
-            reachability_told: Reachability::Unknown,
-            mappings: Box::default(),
+            outside: Box::default(),
             multicast: Multicast::default(),
             reports: Reports::new(Instant::now()),
             copied_at: None,
@@ -534,15 +527,17 @@ impl Network {
         remembered
     }
 
-    /// Where this node can be dialled: multiaddrs without PeerId, one for each interface; those by
-    /// which it is known from outside; and those through the relays at which it holds a place, with
-    /// its PeerId.
+    /// Where this node can be dialled: first the addresses by which it is reached from outside, of
+    /// these with its PeerId those through the relays at which it holds a place; then, without
+    /// PeerId, those of each interface.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<String> {
+        let sorted = |all: BTreeSet<String>| all.into_iter().collect::<Vec<_>>();
+        let external = self.swarm.external_addresses().map(ToString::to_string).collect();
         let listeners = self.swarm.listeners().filter(|a| ip_of(a).is_some_and(is_dialable));
-        let all = listeners.chain(self.swarm.external_addresses());
-        let addresses: BTreeSet<String> = all.map(ToString::to_string).collect();
-        addresses.into_iter().collect()
+        let listeners = listeners.map(ToString::to_string);
+        let listeners = listeners.filter(|a| !BTreeSet::contains(&external, a)).collect();
+        [sorted(external), sorted(listeners)].concat()
     }
 
     /// The peers that are in the mesh of a topic, for tests and diagnosis.

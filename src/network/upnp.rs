@@ -5,6 +5,7 @@
 //! an address goes: a public one, which others try; whether it leads here is for them to find out.
 
 mod gateway;
+mod search;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -145,7 +146,7 @@ async fn map_all(round: &mut Round, listened: BTreeSet<Inner>, held: BTreeMap<In
     let own: BTreeSet<Ipv4Addr> = listened.iter().map(|(_, inner)| *inner.ip()).collect();
     let own: Vec<Ipv4Addr> = own.into_iter().take(SEARCHED_FROM).collect();
     let found = async {
-        let gateway = gateway::search(&own).await?;
+        let gateway = search::search(&own).await?;
         let outer = gateway.external().await?;
         Ok::<_, GatewayError>((gateway, outer))
     };
@@ -234,29 +235,29 @@ impl Network {
     /// Begins a round when one is due.
     pub(super) fn map_due(&mut self) {
         let now = Instant::now();
-        let due = self.mappings.due.is_none_or(|due| due <= now);
-        if !self.config.upnp || !due || self.mappings.under_way.is_some() {
+        let due = self.outside.mappings.due.is_none_or(|due| due <= now);
+        if !self.config.upnp || !due || self.outside.mappings.under_way.is_some() {
             return;
         }
-        self.mappings.due = Some(now + RENEW);
+        self.outside.mappings.due = Some(now + RENEW);
         let listened = self.mappable();
         if listened.is_empty() {
             self.on_mapped(Round::default());
             return;
         }
-        let held = self.mappings.mapped.iter();
+        let held = self.outside.mappings.mapped.iter();
         let held = held.map(|(inner, mapping)| (*inner, mapping.outer.port())).collect();
-        self.mappings.under_way = Some(run(listened, held).boxed());
+        self.outside.mappings.under_way = Some(run(listened, held).boxed());
     }
 
     /// Takes up what a round found, and tells others where this node is reached.
     pub(super) fn on_mapped(&mut self, round: Round) {
-        let (before, listened) = (self.mappings.addresses(), self.mappable());
-        self.mappings.take_up(round, &listened, Instant::now());
-        let after = self.mappings.addresses();
+        let (before, listened) = (self.outside.mappings.addresses(), self.mappable());
+        self.outside.mappings.take_up(round, &listened, Instant::now());
+        let after = self.outside.mappings.addresses();
         self.tell_addresses();
         for gone in before.difference(&after) {
-            let cause = self.mappings.cause.clone();
+            let cause = self.outside.mappings.cause.clone();
             self.ready.push_back(NetworkEvent::ListenFailed {
                 address: gone.to_string(),
                 cause: cause.unwrap_or_else(|| "the router maps it no longer".to_owned()),
@@ -272,14 +273,14 @@ impl Network {
         if !self.config.upnp {
             return (Health::Off, "switched off".to_owned());
         }
-        self.mappings.health(&self.mappable())
+        self.outside.mappings.health(&self.mappable())
     }
 
     /// Ends what others would go on to keep for this node: the mappings at the router, which else
     /// end with their lease. It takes two seconds at most.
     pub async fn close(&mut self) {
-        let Some(gateway) = self.mappings.gateway.take() else { return };
-        let mapped = std::mem::take(&mut self.mappings.mapped);
+        let Some(gateway) = self.outside.mappings.gateway.take() else { return };
+        let mapped = std::mem::take(&mut self.outside.mappings.mapped);
         let ended = mapped.iter().map(|((transport, _), mapping)| {
             let gateway = &gateway;
             async move { gateway.unmap(*transport, mapping.outer.port()).await }

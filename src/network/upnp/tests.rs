@@ -27,7 +27,7 @@ fn double(script: impl Fn(&str) -> Vec<u8> + Send + 'static) -> Gateway {
             let _ = stream.write_all(&script(&request));
         }
     });
-    Gateway::at(OWN, control)
+    Gateway { own: OWN, control, service: search::SERVICES[1] }
 }
 
 fn request(stream: &mut TcpStream) -> String {
