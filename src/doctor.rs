@@ -320,6 +320,16 @@ fn remedy(source: &str) -> &'static str {
             "stop one of the two nodes; in the data directory of the copy, remove keys/peer.key \
              before it starts again"
         }
+        "reachability" => {
+            "nothing, where all peers are near; else have the router forward a port (network.upnp, \
+             OCM_ENABLE_UPNP; or by hand, with network.external_addresses), or name relays: \
+             network.relays (OCM_NETWORK_RELAYS)"
+        }
+        "upnp" => {
+            "switch UPnP on in the router; or forward the port there by hand and name the outer \
+             address in network.external_addresses (OCM_NETWORK_EXTERNAL_ADDRESSES); or be reached \
+             through a relay: network.relays (OCM_NETWORK_RELAYS)"
+        }
         _ => "see the log of the node",
     }
 }

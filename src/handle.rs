@@ -130,7 +130,7 @@ pub struct Connection {
 /// How one source of addresses fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceHealth {
-    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`, `incoming`; `relays` where any is configured, `key` where this node's was copied.
+    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`, `incoming`; `relays` where any is configured, `upnp`, `reachability`, `key` where this node's was copied.
     pub name: &'static str,
     /// `off`, `ok`, `troubled` (it works, and something is to be looked at) or `failed`.
     pub state: &'static str,
@@ -149,6 +149,8 @@ pub struct NetworkStatus {
     pub blocked: Vec<PeerId>,
     /// The sources of addresses.
     pub sources: Vec<SourceHealth>,
+    /// Whether others can dial it: `public`, `private` or `unknown`; none where it uses no network.
+    pub reachability: Option<&'static str>,
     /// The fingerprint of the network key, where there is one.
     pub network_key: Option<String>,
 }

@@ -22,9 +22,13 @@ mod moving;
 mod nat;
 #[path = "netns/node.rs"]
 mod node;
+#[path = "netns/reachability.rs"]
+mod reachability;
 #[path = "netns/rehearsal.rs"]
 mod rehearsal;
 #[path = "netns/slow.rs"]
 mod slow;
 #[path = "netns/switches.rs"]
 mod switches;
+#[path = "netns/upnp.rs"]
+mod upnp;

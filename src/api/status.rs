@@ -114,6 +114,8 @@ pub(super) struct Shown {
     held: Held,
     sessions: usize,
     unrendered: u64,
+    /// Whether others can dial this node: `public`, `private` or `unknown`; null without a network.
+    reachability: Option<&'static str>,
     sources: Vec<Source>,
     blocked: Vec<PeerId>,
     /// The fingerprint of the private network's key; null in the open one.
@@ -151,6 +153,7 @@ pub(super) async fn show(
         held: Held::of(core),
         sessions: core.sessions,
         unrendered: api.0.views.unrendered(None).await?,
+        reachability: network.reachability,
         sources: network.sources.iter().map(Source::from).collect(),
         blocked: network.blocked.clone(),
         network_key: network.network_key.clone(),

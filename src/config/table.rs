@@ -128,16 +128,21 @@ settings! {
         seed_peers: Vec<PeerAddress> {
             env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256), reloadable: true, }
         /// Relays at which to reserve a place, by which this node is reached though nobody can dial
-        /// it, as behind a router: multiaddrs or host:port, as of `seed_peers`.
+        /// it, as behind a router: multiaddrs or host:port, as of `seed_peers`. A place is held also
+        /// while peers can dial this node.
         relays: Vec<PeerAddress> {
             env: "OCM_NETWORK_RELAYS", preset: Preset::Text(""), limit: Limit::Items(8),
         }
         /// Whether to relay for others, who reserve a place here: at most 128 of them, and as many
         /// connections, each of an hour and 256 MiB at most.
         relay: bool { env: "OCM_NETWORK_RELAY", preset: Preset::Text("false"), }
+        /// Whether to have the router map the ports of this node (UPnP), so that one at home is reached
+        /// from outside. Off unless its owner wants a door in the router opened; then turn it on only
+        /// where those on the local network may be trusted with saying which router that is.
+        upnp: bool { env: "OCM_ENABLE_UPNP", preset: Preset::Text("false"), }
         /// The addresses that invitations name, and no others; without any, they name up to eight of
-        /// those that the node listens on and is reached at through relays. Names that outlive an
-        /// address stand here (/dns/node.example/tcp/8080). A relay tells them to those who reserve a
+        /// those that the node listens on and is reached at. Names that outlive an address stand here
+        /// (/dns/node.example/tcp/8080). Peers are told them, too, and by a relay those who reserve a
         /// place.
         external_addresses: Vec<Multiaddr> {
             env: "OCM_NETWORK_EXTERNAL_ADDRESSES", preset: Preset::Text(""), limit: Limit::Items(16),
@@ -299,13 +304,6 @@ pub(crate) static ABSENT: &[Absent] = &[
         env: "OCM_PLC_DIRECTORY_URL",
         reason: "is not supported by this version: identities are did:key and need no directory; \
                  remove it",
-    },
-    Absent {
-        section: "network",
-        field: "enable_upnp",
-        env: "OCM_ENABLE_UPNP",
-        reason: "is not supported by this version: forward the ports in the router and announce \
-                 the address with network.external_addresses; remove it",
     },
 ];
 

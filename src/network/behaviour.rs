@@ -13,7 +13,7 @@ use libp2p::{
 
 use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
 use super::config::{NetworkConfig, NetworkLimits};
-use super::{beacon, crowd, gossip, punching, relaying, to_libp2p};
+use super::{beacon, crowd, gossip, punching, reachability, relaying, to_libp2p};
 
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -48,6 +48,7 @@ pub(crate) struct Behaviour {
     pub(crate) relay: Toggle<relay::Behaviour>,
     relay_client: relay::client::Behaviour,
     punching: punching::Behaviour,
+    pub(crate) reachability: reachability::Behaviour,
 }
 
 impl Behaviour {
@@ -97,6 +98,7 @@ impl Behaviour {
             relay: config.relay.as_ref().map(relay).into(),
             relay_client,
             punching: punching::Behaviour::new(own),
+            reachability: reachability::Behaviour::new(own),
         };
         Ok(behaviour)
     }

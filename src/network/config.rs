@@ -40,7 +40,9 @@ pub struct NetworkConfig {
     pub relays: Vec<String>,
     /// Whether to relay for others, within these limits.
     pub relay: Option<RelayLimits>,
-    /// Where this node is reached from outside, besides what it listens on: what a relay tells.
+    /// Whether the router is asked to map the ports (UPnP).
+    pub upnp: bool,
+    /// Where this node is reached from outside, besides what it listens on: peers are told.
     pub external: Vec<libp2p::Multiaddr>,
     /// Peers of an earlier run and where they were; times since the Unix epoch.
     pub remembered: Vec<Remembered>,
@@ -183,6 +185,7 @@ impl NetworkConfig {
             bootstrap: Vec::new(),
             relays: Vec::new(),
             relay: None,
+            upnp: false,
             external: Vec::new(),
             remembered: Vec::new(),
             kept: Vec::new(),

@@ -50,6 +50,7 @@ impl Network {
                 Some(resolved) = self.resolving.next(), if !self.resolving.is_empty() => {
                     self.on_resolved(resolved);
                 }
+                round = self.outside.mappings.round() => self.on_mapped(round),
                 _ = self.tick.tick() => self.on_tick(),
             }
         }
@@ -87,6 +88,7 @@ impl Network {
         self.end_mdns_pause();
         self.dial_due();
         self.reserve_due();
+        self.map_due();
         self.punch_again();
         self.leave_circuits();
     }
@@ -95,6 +97,8 @@ impl Network {
         self.metrics.record(&event);
         match event {
             SwarmEvent::Behaviour(event) => self.on_behaviour(event),
+            SwarmEvent::ConnectionEstablished { connection_id, .. }
+                if self.swarm.behaviour().reachability.is_dial_back(connection_id) => {}
             SwarmEvent::ConnectionEstablished { peer_id, connection_id, endpoint, .. } => {
                 match from_libp2p(&peer_id) {
                     Some(peer) => self.on_connected(peer, connection_id, &endpoint),
@@ -119,11 +123,12 @@ impl Network {
             SwarmEvent::NewListenAddr { address, .. } if is_relayed(&address) => {}
             SwarmEvent::NewListenAddr { address, .. } => {
                 self.on_new_address(&address);
-                self.announce(&address);
+                self.tell_addresses();
                 self.ready.push_back(NetworkEvent::Listening { address: address.to_string() });
             }
             SwarmEvent::ExpiredListenAddr { address, .. } => {
-                self.swarm.remove_external_address(&address);
+                self.tell_addresses();
+                self.outside.mappings.look_again();
                 // What goes out from an address that is gone would be silent until it is missed.
                 for id in
                     ip_of(&address).map(|ip| self.connected.going_out_from(ip)).unwrap_or_default()
@@ -255,6 +260,7 @@ impl Network {
                     Err(error) => tracing::debug!(%peer, %error, "no hole was punched"),
                 }
             }
+            BehaviourEvent::Reachability(event) => self.on_reachability(&event),
             BehaviourEvent::RelayClient(event) => self.on_relay_client(&event),
             BehaviourEvent::Beacon(heard) => self.on_beacon(&heard.beacon, heard.from),
         }
@@ -342,6 +348,7 @@ impl Network {
     /// This node has one more address: perhaps it is on another network, where those it knows are
     /// to be found again without waiting for what failed elsewhere.
     fn on_new_address(&mut self, address: &Multiaddr) {
+        self.outside.mappings.look_again();
         if ip_of(address).is_some_and(|ip| !ip.is_loopback()) {
             let now = self.now_ms();
             self.table.retry_known(now);

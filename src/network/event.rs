@@ -95,6 +95,11 @@ pub enum NetworkEvent {
         /// Who answered (this node itself, too), or why nobody did.
         outcome: Result<PeerId, String>,
     },
+    /// It is known otherwise than before whether others can dial this node.
+    Reachability {
+        /// What is known.
+        known: Reachability,
+    },
     /// A peer was refused for its third invalid message.
     Banned {
         /// Who.
@@ -201,6 +206,30 @@ pub struct PeerInfo {
     pub agent: Option<String>,
 }
 
+/// Whether others can dial this node.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Reachability {
+    /// Nobody has tried.
+    #[default]
+    Unknown,
+    /// A peer outside could, at this address.
+    Public(libp2p::Multiaddr),
+    /// Peers outside could not.
+    Private,
+}
+
+impl Reachability {
+    /// `unknown`, `public` or `private`.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Public(_) => "public",
+            Self::Private => "private",
+        }
+    }
+}
+
 /// How a source of peers does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Health {
@@ -236,6 +265,10 @@ pub struct Discovery {
     pub bootstrap: Vec<BootstrapStatus>,
     /// How it stands with the places at relays, in words, too; `None` where no relay is configured.
     pub relays: Option<(Health, String)>,
+    /// How it stands with the ports mapped at the router, in words, too.
+    pub upnp: (Health, String),
+    /// Whether others can dial this node, in words, too.
+    pub reachability: (Health, String),
     /// Beacons in this node's name by another process, ever.
     pub copied_key: u64,
     /// Where the last of them came from, and how long ago.

@@ -14,6 +14,8 @@
 //!                  mDNS ─ beacon                          who is near ──▶ peer table ──▶ dials
 //!   circuits ◀─▶  relay ─ relay client                    through whom it is reached
 //!                  punching                               ──▶ a direct connection in their place
+//!                  reachability                           can others dial this node
+//!   router ◀────▶  mappings                               ──▶ addresses that peers are told
 //! ```
 
 mod address;
@@ -26,11 +28,13 @@ mod crowd;
 mod dialling;
 mod drive;
 mod event;
+mod external;
 mod gossip;
 mod listen;
 mod multicast;
 mod punching;
 mod range;
+mod reachability;
 mod recent;
 mod relaying;
 mod sources;
@@ -38,6 +42,7 @@ mod swarm;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod upnp;
 
 pub use address::{AddressError, PeerAddress, Transport};
 pub use behaviour::REQUEST_TIMEOUT;
@@ -45,7 +50,8 @@ pub use codec::{FEDERATION_PROTOCOL, FRAME_BYTES, FrameCodec};
 pub use config::{BeaconConfig, NetworkConfig, NetworkLimits, RelayLimits};
 pub use event::{
     ChannelId, Direction, Discovery, ForgetError, GossipError, Health, NetworkError, NetworkEvent,
-    PeerInfo, Published, RequestFailure, RequestId, RespondError, SourceHealth, Verdict,
+    PeerInfo, Published, Reachability, RequestFailure, RequestId, RespondError, SourceHealth,
+    Verdict,
 };
 pub use gossip::{GOSSIP_BYTES, GossipId, TOPIC_PREFIX};
 pub use range::{IpRange, IpRangeError};

@@ -4,7 +4,7 @@
 //! ends encrypt and authenticate between themselves, as on any other connection.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use libp2p::core::transport::ListenerId;
@@ -12,7 +12,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, relay};
 use ocm_discovery::{BOOTSTRAP_BACKOFF, Led, PeerId};
 
-use super::address::{PeerAddress, ip_of, is_dialable, is_relayed, multiaddr, through};
+use super::address::{PeerAddress, is_relayed, multiaddr, through};
 use super::behaviour::REQUEST_TIMEOUT;
 use super::config::RelayLimits;
 use super::dialling::Entry;
@@ -173,15 +173,6 @@ impl Network {
             if u128::from(direct_ms) >= wait.as_millis() {
                 self.swarm.close_connection(circuit);
             }
-        }
-    }
-
-    /// A relay tells those who reserve where it is.
-    pub(super) fn announce(&mut self, address: &Multiaddr) {
-        let Some(ip) = ip_of(address).filter(|ip| is_dialable(*ip)) else { return };
-        let alone = self.config.bind.iter().all(IpAddr::is_loopback);
-        if self.config.relay.is_some() && (alone || !ip.is_loopback()) {
-            self.swarm.add_external_address(address.clone());
         }
     }
 

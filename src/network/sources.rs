@@ -125,6 +125,8 @@ impl Network {
             sources,
             bootstrap,
             relays: self.of_relays(),
+            upnp: self.of_upnp(),
+            reachability: self.of_reachability(),
             copied_key: counts.copied_key,
             copied_at,
         }

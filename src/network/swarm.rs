@@ -18,9 +18,7 @@ use ocm_node::Allowed;
 use prometheus_client::registry::Registry;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::address::{
-    AddressError, PeerAddress, Transport, ip_of, is_dialable, is_relayed, multiaddr,
-};
+use super::address::{AddressError, PeerAddress, Transport, ip_of, is_dialable, multiaddr};
 use super::behaviour::Behaviour;
 use super::codec::FRAME_BYTES;
 use super::config::NetworkConfig;
@@ -30,6 +28,7 @@ use super::event::{
     ChannelId, ForgetError, GossipError, NetworkError, NetworkEvent, PeerInfo, Published,
     RequestFailure, RequestId, RespondError, Verdict,
 };
+use super::external::Outside;
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::multicast::Multicast;
 use super::relaying::Reservations;
@@ -51,10 +50,10 @@ pub(super) struct Asked {
 
 /// One libp2p swarm, and what this node knows of its peers.
 pub struct Network {
-    /// Boxed, for it is large and the runtime moves this struct about.
+    /// Boxed, as other parts are: it is large, and the runtime moves this struct about.
     pub(super) swarm: Box<Swarm<Behaviour>>,
     pub(super) own: PeerId,
-    pub(super) config: NetworkConfig,
+    pub(super) config: Box<NetworkConfig>,
     pub(super) metrics: Metrics,
     /// Events that are ready to be told.
     pub(super) ready: VecDeque<NetworkEvent>,
@@ -79,6 +78,7 @@ pub struct Network {
     pub(super) unproved: BTreeSet<PeerId>,
     /// The places at relays that are held or wanted.
     pub(super) reservations: Reservations,
+    pub(super) outside: Box<Outside>,
     pub(super) multicast: Multicast,
     /// What the sources told of in the last minute.
     pub(super) reports: Reports,
@@ -134,7 +134,7 @@ impl Network {
         let mut network = Self {
             swarm: Box::new(swarm),
             own,
-            config,
+            config: Box::new(config),
             metrics: Metrics::new(registry),
             ready,
             tick,
@@ -154,6 +154,7 @@ impl Network {
             blocked: BTreeSet::new(),
             unproved: BTreeSet::new(),
             reservations: Reservations::new(),
+            outside: Box::default(),
             multicast: Multicast::default(),
             reports: Reports::new(Instant::now()),
             copied_at: None,
@@ -162,9 +163,7 @@ impl Network {
         };
         network.set_bootstrap(&network.config.bootstrap.clone())?;
         network.add_relays(&network.config.relays.clone())?;
-        for address in network.config.external.clone() {
-            network.announce(&address);
-        }
+        network.tell_addresses();
         for peer in network.config.blocked.clone() {
             network.block(peer);
         }
@@ -528,16 +527,17 @@ impl Network {
         remembered
     }
 
-    /// Where this node can be dialled: multiaddrs without PeerId, one for each interface, and those
-    /// through the relays at which it holds a place, with its PeerId.
+    /// Where this node can be dialled: first the addresses by which it is reached from outside, of
+    /// these with its PeerId those through the relays at which it holds a place; then, without
+    /// PeerId, those of each interface.
     #[must_use]
     pub fn listen_addresses(&self) -> Vec<String> {
+        let sorted = |all: BTreeSet<String>| all.into_iter().collect::<Vec<_>>();
+        let external = self.swarm.external_addresses().map(ToString::to_string).collect();
         let listeners = self.swarm.listeners().filter(|a| ip_of(a).is_some_and(is_dialable));
-        let relayed = self.swarm.external_addresses().filter(|a| is_relayed(a));
-        let mut addresses: Vec<String> =
-            listeners.chain(relayed).map(ToString::to_string).collect();
-        addresses.sort_unstable();
-        addresses
+        let listeners = listeners.map(ToString::to_string);
+        let listeners = listeners.filter(|a| !BTreeSet::contains(&external, a)).collect();
+        [sorted(external), sorted(listeners)].concat()
     }
 
     /// The peers that are in the mesh of a topic, for tests and diagnosis.

@@ -216,6 +216,9 @@ impl EventLoop {
             }
         }
         told(self.save_peers().await);
+        if let Some(network) = &mut self.network {
+            network.close().await;
+        }
         Ok(())
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 
 use super::event_loop::EventLoop;
 use crate::handle::{NetworkCommand, NetworkFailure, NetworkReply, Tuning};
-use crate::network::{ForgetError, NetworkEvent, REQUEST_TIMEOUT, RequestId};
+use crate::network::{ForgetError, NetworkEvent, REQUEST_TIMEOUT, Reachability, RequestId};
 
 type Answer = oneshot::Sender<Result<NetworkReply, NetworkFailure>>;
 
@@ -135,6 +135,12 @@ pub(super) fn log(event: &NetworkEvent) {
         }
         NetworkEvent::Dialled { address, outcome: Err(cause) } => {
             tracing::info!(%address, %cause, "cannot dial; it is tried again");
+        }
+        NetworkEvent::Reachability { known: Reachability::Public(address) } => {
+            tracing::info!(%address, "a peer outside dialled this node");
+        }
+        NetworkEvent::Reachability { known } => {
+            tracing::info!(known = known.name(), "whether peers outside can dial this node");
         }
         NetworkEvent::Banned { peer, time } => {
             let seconds = Duration::as_secs(time);

@@ -421,6 +421,7 @@ fn network_config(
     network.relays = settings.relays.iter().map(ToString::to_string).collect();
     network.relay = settings.relay.then(RelayLimits::default);
     network.external.clone_from(&settings.external_addresses);
+    network.upnp = settings.upnp;
     network.remember = settings.remember;
     network.remembered = kept.peers.clone();
     network.kept = kept.addresses.clone();
@@ -540,6 +541,7 @@ mod tests {
         assert!(core_settings(&config(&listed)).allowed.is_some());
         assert!(network(&[]).relay.is_none());
         assert!(network(&[("OCM_NETWORK_RELAY", "true")]).relay.is_some());
+        assert!(!network(&[]).upnp && network(&[("OCM_ENABLE_UPNP", "true")]).upnp);
         assert!(network(&[]).mdns && !network(&[("OCM_NETWORK_MDNS", "off")]).mdns);
         assert!(network(&[]).remember && !network(&[("OCM_NETWORK_REMEMBER", "off")]).remember);
         let bind = |variables: &[_]| network(variables).bind.len();

@@ -7,7 +7,7 @@ use ocm_node::Event;
 use super::event_loop::now_ms;
 use crate::handle::{Connection, NetworkStatus, SourceHealth, Status};
 use crate::network::{Direction, Health, Network};
-use crate::telemetry::metrics::{Metrics, Outcome, Queue, Reason, Verdict};
+use crate::telemetry::metrics::{Metrics, Outcome, Queue, Reachability, Reason, Verdict};
 
 /// How long a copy of the node's key is shown after it was last heard.
 const COPY_SHOWN: Duration = Duration::from_secs(10 * 60);
@@ -47,6 +47,11 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
     if let Some((health, detail)) = discovery.relays {
         sources.push(SourceHealth { name: "relays", state: state_of(&health), detail });
     }
+    for (name, (health, detail)) in
+        [("upnp", discovery.upnp), ("reachability", discovery.reachability)]
+    {
+        sources.push(SourceHealth { name, state: state_of(&health), detail });
+    }
     if let Some((ip, ago)) = discovery.copied_at.filter(|(_, ago)| *ago < COPY_SHOWN) {
         sources.push(SourceHealth {
             name: "key",
@@ -64,6 +69,7 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
         connections,
         blocked: network.blocked().copied().collect(),
         sources,
+        reachability: Some(network.reachability().name()),
         network_key: network.key().map(|key| key.fingerprint().to_string()),
     }
 }
@@ -98,6 +104,9 @@ pub(super) fn measure(metrics: &Metrics, status: &Status) {
     let peers = status.core.peers.len();
     metrics.peers_connected.set(i64::try_from(peers).unwrap_or(i64::MAX));
     metrics.set_isolated(peers == 0);
+    if let Some(known) = status.network.reachability.and_then(Reachability::named) {
+        metrics.set_reachability(known);
+    }
     for (queue, entries) in &status.queues {
         if let Some(queue) = Queue::named(queue) {
             metrics.set_queue_depth(queue, *entries);

@@ -105,6 +105,18 @@ label! {
 }
 
 label! {
+    /// Whether others can dial this node.
+    Reachability {
+        /// Nobody has tried.
+        Unknown = "unknown",
+        /// A peer outside could.
+        Public = "public",
+        /// Peers outside could not.
+        Private = "private",
+    }
+}
+
+label! {
     /// How an anti-entropy session ended.
     Outcome {
         /// Both store the same.

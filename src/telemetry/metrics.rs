@@ -30,7 +30,7 @@ use prometheus_client::metrics::info::Info;
 pub use prometheus_client::registry::Registry;
 use prometheus_client::registry::Unit;
 
-pub use super::label::{Direction, Outcome, Queue, Reason, Verdict};
+pub use super::label::{Direction, Outcome, Queue, Reachability, Reason, Verdict};
 
 /// The content type of [`Scrape::encode`]'s text.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -49,6 +49,11 @@ struct QueueLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SessionLabels {
     outcome: Outcome,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReachabilityLabels {
+    state: Reachability,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -76,6 +81,7 @@ pub struct Metrics {
     parity: ParityAge,
     divergence: DivergenceAges,
     isolated: Gauge,
+    reachability: Family<ReachabilityLabels, Gauge>,
 }
 
 impl Metrics {
@@ -98,6 +104,7 @@ impl Metrics {
             parity: ParityAge::default(),
             divergence: DivergenceAges::default(),
             isolated: Gauge::default(),
+            reachability: Family::default(),
         };
         metrics.register_named(registry, node);
         metrics.register_others(registry);
@@ -174,6 +181,11 @@ impl Metrics {
             "1 while the node uses the network and has no peer, else 0",
             self.isolated.clone(),
         );
+        registry.register(
+            "ocm_reachability",
+            "1 for what is known of whether peers outside can dial the node, 0 for the others",
+            self.reachability.clone(),
+        );
         registry.register_collector(Box::new(self.parity.clone()));
         registry.register_collector(Box::new(self.divergence.clone()));
         registry.register(
@@ -202,6 +214,7 @@ impl Metrics {
         for direction in Direction::ALL {
             self.sync_bytes(*direction, 0);
         }
+        self.set_reachability(Reachability::Unknown);
     }
 
     /// Raises the count of decisions on records to `total`: `ocm_admissions_total{verdict,reason}`.
@@ -255,6 +268,14 @@ impl Metrics {
     /// which a scrape shows `ocm_divergence_age_seconds{space}`: 0 where there is none.
     pub fn set_divergences(&self, since: Divergences) {
         *self.divergence.0.lock().unwrap_or_else(PoisonError::into_inner) = since;
+    }
+
+    /// Sets what is known of whether others can dial the node: `ocm_reachability{state}`.
+    pub fn set_reachability(&self, known: Reachability) {
+        for state in Reachability::ALL {
+            let labels = ReachabilityLabels { state: *state };
+            self.reachability.get_or_create(&labels).set((*state == known).into());
+        }
     }
 
     /// Sets whether the node uses the network and has no peer: `ocm_isolated`.
@@ -393,6 +414,7 @@ mod tests {
             ("ocm_parity_age_seconds", "gauge"),
             ("ocm_divergence_age_seconds", "gauge"),
             ("ocm_isolated", "gauge"),
+            ("ocm_reachability", "gauge"),
             ("ocm_build", "info"),
             ("process_start_time_seconds", "gauge"),
         ] {
@@ -415,6 +437,7 @@ mod tests {
         metrics.set_queue_depth(Queue::Store, 7);
         metrics.sync_bytes(Direction::Received, 4096);
         metrics.set_isolated(true);
+        metrics.set_reachability(Reachability::Private);
         let version = env!("CARGO_PKG_VERSION");
         for line in [
             "ocm_admissions_total{verdict=\"reject\",reason=\"bad_signature\"} 1",
@@ -433,6 +456,9 @@ mod tests {
             "ocm_sync_bytes_total{direction=\"sent\"} 0",
             "ocm_sessions_total{outcome=\"fault\"} 0",
             "ocm_isolated 1",
+            "ocm_reachability{state=\"private\"} 1",
+            "ocm_reachability{state=\"unknown\"} 0",
+            "ocm_reachability{state=\"public\"} 0",
             &format!("ocm_build_info{{version=\"{version}\"}} 1"),
         ] {
             assert!(has(&scrape, line), "{line} is missing:\n{}", scrape.encode().unwrap());

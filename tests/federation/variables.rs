@@ -14,12 +14,13 @@ use tempfile::TempDir;
 use crate::process::{Client, Process};
 
 /// What handing on shows: caches, limits, pauses, what would take days, and what would speak to the network around.
-const ELSEWHERE: [&str; 14] = [
+const ELSEWHERE: [&str; 15] = [
     "OCM_DATABASE_CACHE_MIB",
     "OCM_NETWORK_MDNS",
     "OCM_NETWORK_BEACON_HOSTS",
     "OCM_NETWORK_ALLOW",
     "OCM_NETWORK_RELAY",
+    "OCM_ENABLE_UPNP",
     "OCM_NETWORK_REMEMBER",
     "OCM_NETWORK_MAX_PEERS",
     "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS",

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 use crate::node::{Node, SharedHost, exchange, host, site};
 
 /// Nobody is found by chance.
-const ALONE: [(&str, &str); 2] = [("OCM_NETWORK_BEACON", "false"), ("OCM_NETWORK_MDNS", "false")];
+pub(crate) const ALONE: [(&str, &str); 2] =
+    [("OCM_NETWORK_BEACON", "false"), ("OCM_NETWORK_MDNS", "false")];
 
 const RELAY: &str = "203.0.113.1";
 
@@ -42,7 +43,7 @@ fn peer(node: &Node, other: &Node) -> Option<Value> {
     answer["items"].as_array()?.iter().find(|item| item["peer_id"] == other.peer.as_str()).cloned()
 }
 
-fn until_connected(node: &Node, other: &Node, path: &str) {
+pub(crate) fn until_connected(node: &Node, other: &Node, path: &str) {
     let what = format!("is connected with {} and {path}", other.peer);
     node.until(&what, |node| peer(node, other).filter(|peer| peer["path"] == path));
 }

@@ -33,6 +33,7 @@ async fn the_node_shows_itself() {
         "held",
         "sessions",
         "unrendered",
+        "reachability",
         "sources",
         "blocked",
         "network_key",

@@ -39,6 +39,7 @@ const VARIABLES: &[Row] = &[
         c.network.relays.iter().map(ToString::to_string).eq(["relay.example:8080"])
     }),
     ("OCM_NETWORK_RELAY", "true", |c| c.network.relay),
+    ("OCM_ENABLE_UPNP", "true", |c| c.network.upnp),
     ("OCM_NETWORK_EXTERNAL_ADDRESSES", "/ip4/192.0.2.7/tcp/8080", |c| {
         c.network.external_addresses == ["/ip4/192.0.2.7/tcp/8080".parse().unwrap()]
     }),

@@ -42,15 +42,13 @@ fn what_is_none_of_ours_is_told_why() {
             "[identity]\nplc_directory_url = \"https://plc.directory\"\n",
             &["plc_directory_url", "is not supported by this version"],
         ),
-        ("[network]\nenable_upnp = true\n", &["enable_upnp", "is not supported by this version"]),
     ] {
         says(&complaint(load_file(content)), parts);
     }
-    for variable in ["OCM_PLC_DIRECTORY_URL", "OCM_ENABLE_UPNP"] {
-        let message = complaint(load_env(&[(variable, "true")]));
-        says(&message, &[variable, "is not supported by this version"]);
-    }
-    let flags = Overrides::new().set("network.enable_upnp", "true");
+    let variable = "OCM_PLC_DIRECTORY_URL";
+    let message = complaint(load_env(&[(variable, "true")]));
+    says(&message, &[variable, "is not supported by this version"]);
+    let flags = Overrides::new().set("identity.plc_directory_url", "true");
     says(&complaint(load(&flags, &[])), &["is not supported by this version"]);
 }
 
