@@ -11,7 +11,7 @@ use super::*;
 #[tokio::test]
 async fn peers_are_told_the_addresses_that_the_owner_gave() {
     let told = "/ip4/203.0.113.7/tcp/9999";
-    let external = vec![format!("{told}/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq")];
+    let external = [format!("{told}/p2p/12D3KooWBtg3aaRMjxwedh83aGiUkwSxDwUZkzuJcfaqUmo7R3pq")];
     let external = external.iter().map(|text| text.parse().unwrap()).collect();
     let given = NetworkConfig { external, ..config(1, Transport::Tcp) };
     let mut nodes = [Node::start(given).await, Node::start(config(2, Transport::Tcp)).await];
