@@ -73,21 +73,29 @@ impl Hosts {
         hosts.site.write_etc(WHOSE, &dir.display().to_string())?;
         let mut made = false;
         for node in &devnet.nodes {
-            let (mut host, was) = hosts.site.lasting_host(&node.name())?;
-            if !was {
-                host.plug(CARD, &hosts.lan(node)?, &[])?;
-                hosts.place(node)?;
-                if let Some(bits) = entry(node)?.rate_bits {
-                    host.set_rate(CARD, Some(bits))?;
-                }
-                made = true;
+            let (host, was) = hosts.site.lasting_host(&node.name())?;
+            if !was && let Err(error) = hosts.furnish(host, node) {
+                // A host that is there is taken for a whole one.
+                hosts.site.remove_host(&node.name())?;
+                return Err(error);
             }
+            made |= !was;
         }
         if made {
             hosts.set_losses(devnet)?;
             hosts.tell_names(devnet)?;
         }
         Ok(hosts)
+    }
+
+    /// Gives a new host its card, its place and its rate.
+    fn furnish(&self, mut host: Host, node: &NodeEntry) -> Result<(), DevnetError> {
+        host.plug(CARD, &self.lan(node)?, &[])?;
+        self.place(node)?;
+        match entry(node)?.rate_bits {
+            Some(bits) => Ok(host.set_rate(CARD, Some(bits))?),
+            None => Ok(()),
+        }
     }
 
     /// The network of the group that a node is in.
@@ -213,6 +221,13 @@ fn router(node: &NodeEntry) -> String {
     format!("router-{}", node.index)
 }
 
+/// Whether a name is one that [`Hosts::plan`] gives: no other one is removed, whatever a file says.
+pub(crate) fn is_site(name: &str) -> bool {
+    let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    let parts = name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('-'));
+    parts.is_some_and(|(pid, start)| number(pid) && number(start))
+}
+
 /// Removes the hosts of a devnet, with what runs on them.
 pub(crate) fn remove(devnet: &Devnet) -> Result<(), DevnetError> {
     let Some(site) = &devnet.site else { return Ok(()) };
@@ -231,4 +246,28 @@ fn sweep() -> Result<(), DevnetError> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_devnets_are_given_are_those_of_sites() {
+        assert!(is_site(&format!("{PREFIX}{}", netns::this_process())));
+        for other in
+            ["", "ocm", "ocm-devnet-", "ocm-devnet-1", "ocm-devnet-1-", "ocm-devnet-1-2-node-0"]
+        {
+            assert!(!is_site(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn each_move_leads_to_another_address() {
+        let first = address(63, 0).unwrap();
+        assert_eq!(first, Ipv4Addr::new(198, 18, 0, 64));
+        assert_eq!(next(first), Ipv4Addr::new(198, 18, 1, 64));
+        assert_eq!(next(Ipv4Addr::new(198, 18, 255, 64)), first);
+        assert_eq!(address(254, 0), None, "the last one is for broadcasts");
+    }
 }

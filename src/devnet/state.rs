@@ -12,6 +12,7 @@ use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
 use super::error::{DevnetError, file};
+use super::hosts;
 use super::ports;
 use super::process::{Standing, standing};
 
@@ -225,6 +226,9 @@ impl Devnet {
         if devnet.nodes.is_empty() || !in_order {
             return Err(wrong("its nodes are not numbered from 0".into()));
         }
+        if let Some(site) = devnet.site.as_deref().filter(|site| !hosts::is_site(site)) {
+            return Err(wrong(format!("{site:?} is no name of its hosts")));
+        }
         Ok(devnet)
     }
 
@@ -348,6 +352,11 @@ mod tests {
         wrong.nodes.remove(0);
         wrong.save(dir.path()).unwrap();
         assert!(matches!(Devnet::load(dir.path()), Err(DevnetError::State { .. })));
+        let mut wrong = plan(dir.path());
+        wrong.site = Some("ocm".into());
+        wrong.save(dir.path()).unwrap();
+        let error = Devnet::load(dir.path()).unwrap_err();
+        assert!(error.to_string().contains("no name of its hosts"), "{error}");
         std::fs::write(dir.path().join(STATE_FILE), "{}").unwrap();
         assert!(matches!(Devnet::load(dir.path()), Err(DevnetError::State { .. })));
     }
