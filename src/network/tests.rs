@@ -42,7 +42,8 @@ fn now_ms() -> u64 {
 }
 
 struct Node {
-    network: Network,
+    /// Boxed, for it is large and futures hold several.
+    network: Box<Network>,
     registry: Registry,
     /// Where it listens.
     address: String,
@@ -53,7 +54,7 @@ struct Node {
 impl Node {
     async fn start(config: NetworkConfig) -> Self {
         let mut registry = Registry::default();
-        let network = Network::start(config, &mut registry).unwrap();
+        let network = Box::new(Network::start(config, &mut registry).unwrap());
         let mut node = Self { network, registry, address: String::new(), unread: Vec::new() };
         node.network.set_tick(Duration::from_millis(20));
         node.address = within(async {

@@ -1,12 +1,13 @@
 //! Those who make things up on the link.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use ocm_discovery::{Beacon, PeerId};
 use ocm_record::{Boot, SigningKey};
+use socket2::{Domain, Socket, Type};
 use tempfile::TempDir;
 
 use crate::lan::{BEACON_ALONE, MDNS_ALONE};
@@ -51,10 +52,40 @@ fn century(key: &SigningKey, address: &str) -> Vec<u8> {
     [&header[..], &record(&name(service), 12, &own), &record(&own, 16, &text)].concat()
 }
 
+/// What sends a datagram, and is told how many were sent before.
+type Sender = Box<dyn FnMut(usize, &[u8])>;
+
+/// From the one address of the flooder.
+fn by_one(to: SocketAddr) -> impl FnOnce() -> Sender + Send {
+    move || {
+        // Bound to its card, it needs no route to a group.
+        let socket = UdpSocket::bind("10.1.0.66:0").unwrap();
+        socket.set_broadcast(true).unwrap();
+        Box::new(move |_, datagram| {
+            // A full queue is what a flood is made of.
+            let _ = socket.send_to(datagram, to);
+        })
+    }
+}
+
+/// From an address that is made up, each in a network of its own.
+fn by_ever_others(to: [SocketAddr; 2]) -> impl FnOnce() -> Sender + Send {
+    move || {
+        Box::new(move |n, datagram| {
+            let made_up = Ipv6Addr::from((0xfd00_0066_u128 << 96) | ((n as u128) << 64) | 1);
+            let socket = Socket::new(Domain::IPV6, Type::DGRAM, None).unwrap();
+            socket.set_freebind_v6(true).unwrap();
+            socket.bind(&SocketAddr::from((made_up, 0)).into()).unwrap();
+            // As above.
+            let _ = socket.send_to(datagram, &to[n % to.len()].into());
+        })
+    }
+}
+
 /// Sends datagrams from a host over and over while something is done.
 fn while_flooding<T>(
     from: &ocm::devnet::netns::Host,
-    to: SocketAddr,
+    open: impl FnOnce() -> Sender + Send,
     datagrams: &[Vec<u8>],
     work: impl FnOnce() -> T,
 ) -> T {
@@ -69,15 +100,12 @@ fn while_flooding<T>(
         let stop = Stop(&ended);
         scope.spawn(|| {
             from.within(|| {
-                // Bound to its card, it needs no route to a group.
-                let socket = UdpSocket::bind("10.1.0.66:0").unwrap();
-                socket.set_broadcast(true).unwrap();
+                let mut send = open();
                 for (n, datagram) in datagrams.iter().cycle().enumerate() {
                     if ended.load(Ordering::Relaxed) {
                         return;
                     }
-                    // A full queue is what a flood is made of.
-                    let _ = socket.send_to(datagram, to);
+                    send(n, datagram);
                     // Some five thousand a second: what a small host can do, and no more than this
                     // machine does beside all else.
                     if n % 50 == 0 {
@@ -102,7 +130,7 @@ fn ten_thousand_made_up_beacons_keep_nobody_from_being_found() {
     let crowd: Vec<Vec<u8>> = (0..CROWD).map(|n| beacon(&made_up(n), 1)).collect();
     let to = (Ipv4Addr::new(10, 1, 0, 255), 8081).into();
     let first = Node::start(&host(&site, "a", &lan, &["10.1.0.1/24"]), &BEACON_ALONE);
-    while_flooding(&flooder, to, &crowd, || {
+    while_flooding(&flooder, by_one(to), &crowd, || {
         first.until("sees the flood", |node| {
             let status = node.get("/status");
             let sources = status["sources"].as_array()?.clone();
@@ -120,6 +148,31 @@ fn ten_thousand_made_up_beacons_keep_nobody_from_being_found() {
     });
 }
 
+#[test]
+fn beacons_from_made_up_networks_keep_nobody_from_being_found() {
+    let Some(site) = site("a flood from made-up networks") else { return };
+    let lan = site.lan().unwrap();
+    let mut flooder = site.host("flooder").unwrap();
+    flooder.plug("eth0", &lan, &["fd00::66/64"]).unwrap();
+    let crowd: Vec<Vec<u8>> = (0..CROWD).map(|n| beacon(&made_up(n), 1)).collect();
+    let to = ["[fd00::1]:8081", "[fd00::2]:8081"].map(|to| to.parse().unwrap());
+    let start =
+        |label, addresses: &[_]| Node::start(&host(&site, label, &lan, addresses), &BEACON_ALONE);
+    let first = start("a", &["10.1.0.1/24", "fd00::1/64"]);
+    while_flooding(&flooder, by_ever_others(to), &crowd, || {
+        // More were made up than are kept: whoever comes next takes the place of one that failed.
+        first.until("has heard of more than it keeps", |node| {
+            let (state, text) = node.doctor()["beacon"].clone();
+            let heard: u32 = text.split_once(' ')?.0.parse().ok()?;
+            let flooded = state == "warning" && text.contains("last from fd00:66:");
+            (flooded && heard > 512).then_some(())
+        });
+        let second = start("b", &["10.1.0.2/24", "fd00::2/64"]);
+        until_joined(&[&first, &second]);
+        exchange(&[&first, &second]);
+    });
+}
+
 /// Two nodes see that multicast DNS is flooded by these, and stay connected.
 fn stop_at_a_flood_of_mdns(test: &str, crowd: &[Vec<u8>]) {
     let Some(site) = site(test) else { return };
@@ -130,7 +183,7 @@ fn stop_at_a_flood_of_mdns(test: &str, crowd: &[Vec<u8>]) {
     let start = |label, address| Node::start(&host(&site, label, &lan, &[address]), &MDNS_ALONE);
     let nodes = [start("a", "10.1.0.1/24"), start("b", "10.1.0.2/24")];
     until_joined(&[&nodes[0], &nodes[1]]);
-    while_flooding(&flooder, to, crowd, || {
+    while_flooding(&flooder, by_one(to), crowd, || {
         for node in &nodes {
             node.until("stops at too many", |node| {
                 let (state, text) = node.doctor()["mdns"].clone();
