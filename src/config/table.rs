@@ -129,7 +129,8 @@ settings! {
             env: "OCM_SEED_PEERS", preset: Preset::Text(""), limit: Limit::Items(256), reloadable: true, }
         /// Relays at which to reserve a place, by which this node is reached though nobody can dial
         /// it, as behind a router: multiaddrs or host:port, as of `seed_peers`. A place is held also
-        /// while peers can dial this node.
+        /// while peers can dial this node. Without any, one that peers found nobody can dial holds a
+        /// place at up to two of its peers that relay.
         relays: Vec<PeerAddress> {
             env: "OCM_NETWORK_RELAYS", preset: Preset::Text(""), limit: Limit::Items(8),
         }

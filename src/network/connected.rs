@@ -10,7 +10,7 @@ use libp2p::multiaddr::Protocol;
 use libp2p::swarm::ConnectionId;
 use ocm_discovery::{PeerId, Source};
 
-use super::address::{Transport, ip_of};
+use super::address::{Transport, ip_of, is_public};
 use super::event::{Direction, PeerInfo};
 
 /// Characters of what a peer calls itself that are kept.
@@ -34,6 +34,8 @@ struct Peer {
     since_ms: u64,
     rtt: Option<Duration>,
     agent: Option<String>,
+    /// Whether it says that it relays for others.
+    relays: bool,
     /// Times that another circuit was made in the hope of a direct connection.
     punches: u32,
     /// When that was last.
@@ -78,6 +80,7 @@ impl Connected {
             since_ms: now_ms,
             rtt: None,
             agent: None,
+            relays: false,
             punches: 0,
             punched_ms: 0,
         });
@@ -116,6 +119,22 @@ impl Connected {
             let shown = agent.chars().filter(|c| !c.is_control()).take(AGENT_LEN).collect();
             entry.agent = Some(shown);
         }
+    }
+
+    /// Takes note of whether a peer says that it relays for others.
+    pub(super) fn set_relays(&mut self, peer: &PeerId, relays: bool) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.relays = relays;
+        }
+    }
+
+    /// The peers that say they relay for others and that this node dialled at a public address, and that.
+    pub(super) fn offers(&self) -> impl Iterator<Item = (PeerId, &Multiaddr)> {
+        let offers = self.peers.iter().filter(|(_, peer)| peer.relays);
+        let at = |peer| self.dialled_address(peer);
+        offers.filter_map(move |(peer, _)| {
+            Some((*peer, at(peer).filter(|address| ip_of(address).is_some_and(is_public))?))
+        })
     }
 
     pub(super) fn contains(&self, peer: &PeerId) -> bool {

@@ -9,7 +9,7 @@ use libp2p::core::ConnectedPoint;
 use libp2p::metrics::Recorder as _;
 use libp2p::request_response::{Event as FederationEvent, Message, OutboundFailure};
 use libp2p::swarm::{ConnectionId, SwarmEvent};
-use libp2p::{Multiaddr, gossipsub, identify, mdns, ping};
+use libp2p::{Multiaddr, gossipsub, identify, mdns, ping, relay};
 use ocm_discovery::{Beacon, PeerId, Sighting, Source};
 
 use super::address::{Transport, ip_of, is_dialable, is_relayed, multiaddr, parts};
@@ -335,6 +335,7 @@ impl Network {
     fn on_identified(&mut self, peer: &libp2p::PeerId, id: ConnectionId, info: &identify::Info) {
         let Some(peer) = from_libp2p(peer) else { return };
         self.connected.set_agent(&peer, &info.agent_version);
+        self.connected.set_relays(&peer, info.protocols.contains(&relay::HOP_PROTOCOL_NAME));
         let Some(ip) = self.connected.incoming_ip(&peer, id) else { return };
         let now = self.now_ms();
         for address in info.listen_addrs.iter().take(TOLD_ADDRESSES) {

@@ -263,7 +263,7 @@ pub struct Discovery {
     pub sources: Vec<SourceHealth>,
     /// The bootstrap entries, in the order given.
     pub bootstrap: Vec<BootstrapStatus>,
-    /// How it stands with the places at relays, in words, too; `None` where no relay is configured.
+    /// How it stands with the places at relays, in words, too; `None` where no relay is configured or used.
     pub relays: Option<(Health, String)>,
     /// How it stands with the ports mapped at the router, in words, too.
     pub upnp: (Health, String),

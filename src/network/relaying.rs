@@ -16,13 +16,17 @@ use super::address::{PeerAddress, is_relayed, multiaddr, through};
 use super::behaviour::REQUEST_TIMEOUT;
 use super::config::RelayLimits;
 use super::dialling::Entry;
-use super::event::{Health, NetworkError, NetworkEvent};
+use super::event::{Health, NetworkError, NetworkEvent, Reachability};
 use super::swarm::Network;
 use super::{draw, from_libp2p, to_libp2p};
 
 /// How long a direct connection stands before one through a relay is left for it: both sides have
 /// seen it by then.
 const SETTLED: Duration = Duration::from_secs(2);
+
+/// Places that a node which nobody can dial holds at peers that offer them, where its owner names no
+/// relay: a second one for when the first goes.
+const OFFERED: usize = 2;
 
 /// What the library is told of the limits.
 pub(super) fn limited(limits: &RelayLimits) -> relay::Config {
@@ -75,8 +79,12 @@ impl Network {
         Ok(())
     }
 
-    /// The configured relays that are found: who each is, and an address that leads there.
+    /// The relays at which to hold a place: those that are configured and found, or without any, where
+    /// nobody can dial this node, peers that offer to relay. Who each is, and an address that leads there.
     fn relays(&self) -> Vec<(PeerId, Multiaddr)> {
+        if !self.entries.values().any(|entry| entry.relay) {
+            return self.offered();
+        }
         let mut relays = Vec::new();
         for status in self.bootstrap.status() {
             let entry = self.entries.values().find(|e| e.relay && e.text == status.text);
@@ -95,11 +103,20 @@ impl Network {
         relays
     }
 
+    fn offered(&self) -> Vec<(PeerId, Multiaddr)> {
+        if self.reachability() != Reachability::Private {
+            return Vec::new();
+        }
+        let offers = self.connected.offers().map(|(peer, address)| (peer, address.clone()));
+        let mut offers: Vec<_> = offers.collect();
+        // Where a place is held or was asked for comes first; false is before true.
+        offers.sort_by_key(|(peer, _)| !self.reservations.contains_key(peer));
+        offers.truncate(OFFERED);
+        offers
+    }
+
     /// Asks for the places that are not held.
     pub(super) fn reserve_due(&mut self) {
-        if !self.entries.values().any(|entry| entry.relay) {
-            return;
-        }
         let now = self.now_ms();
         let relays = self.relays();
         self.reservations.retain(|peer, place| {
@@ -176,14 +193,18 @@ impl Network {
         }
     }
 
-    /// How it stands with the places at relays; `None` where none are configured.
+    /// How it stands with the places at relays; `None` where none is configured, or
+    /// used.
     pub(super) fn of_relays(&self) -> Option<(Health, String)> {
         let wanted = self.entries.values().filter(|entry| entry.relay).count();
-        if wanted == 0 {
+        if wanted == 0 && self.reservations.is_empty() {
             return None;
         }
         let held = self.reservations.values().filter(|place| place.held).count();
-        let detail = format!("a place is held at {held} relays, {wanted} addresses are configured");
+        let detail = match wanted {
+            0 => format!("a place is held at {held} peers that offer to relay"),
+            _ => format!("a place is held at {held} relays, {wanted} addresses are configured"),
+        };
         let places = self.reservations.iter().filter(|(_, place)| !place.held);
         let mut causes: Vec<String> = places
             .filter_map(|(peer, place)| Some(format!("{peer}: {}", place.cause.as_ref()?)))

@@ -28,7 +28,7 @@ fn home(site: &Site, wan: &Lan, number: u8, nat: Nat) -> (SharedHost, SharedHost
 }
 
 /// The address through the relay that a node announces, once it does.
-fn circuit(node: &Node) -> String {
+pub(crate) fn circuit(node: &Node) -> String {
     node.until("has a place at the relay", |node| {
         let (_, status) = node.ask("GET", "/status", None)?;
         let listen = status["listen"].as_array()?.clone();

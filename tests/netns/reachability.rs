@@ -1,7 +1,9 @@
 //! Nodes that find out whether others can dial them.
 
-use crate::nat::ALONE;
-use crate::node::{Node, SharedHost, host, site};
+use serde_json::json;
+
+use crate::nat::{ALONE, circuit};
+use crate::node::{Node, SharedHost, exchange, host, site};
 use crate::upnp::Router;
 
 const SEEDED: [(&str, &str); 3] = [ALONE[0], ALONE[1], ("OCM_SEED_PEERS", "11.0.0.1:8080")];
@@ -64,4 +66,29 @@ fn a_node_behind_a_router_is_found_private_and_public_once_a_port_is_mapped() {
     let (state, said) = until_found(&home, "public");
     assert_eq!(state, "ok", "{said}");
     assert!(said.contains("at /ip4/11.0.0.11/"), "{said}");
+}
+
+#[test]
+fn a_node_that_is_found_private_holds_a_place_at_a_peer_that_offers_to_relay() {
+    let Some(site) = site("a relay that nobody named") else { return };
+    let wan = site.lan().unwrap();
+    let router = Router::new(&site, &wan, "11.0.0.11");
+    let [relay_host, far_host] =
+        [1, 2].map(|n| host(&site, "outside", &wan, &[&format!("11.0.0.{n}/24")]));
+    let relay = Node::start(&relay_host, &[&ALONE[..], &[("OCM_NETWORK_RELAY", "true")]].concat());
+    let home = Node::start(&router.host(&site, 2), &SEEDED);
+    let through =
+        format!("/ip4/11.0.0.1/tcp/8080/p2p/{}/p2p-circuit/p2p/{}", relay.peer, home.peer);
+    assert!(!home.get("/status")["listen"].to_string().contains("/p2p-circuit"));
+    assert!(!home.doctor().contains_key("relays"));
+    assert_eq!(circuit(&home), through);
+    let found = home.doctor();
+    assert_eq!(found["relays"].0, "ok");
+    let (state, said) = &found["reachability"];
+    assert_eq!(state, "ok");
+    assert!(said.starts_with("private: ") && said.ends_with("through a relay"), "{said}");
+    let far = Node::start(&far_host, &ALONE);
+    far.post("/v1/peers/connect", &json!({ "address": through }));
+    far.until("is connected with it", |far| far.peers().contains_key(&home.peer).then_some(()));
+    exchange(&[&far, &home]);
 }

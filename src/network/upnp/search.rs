@@ -1,7 +1,7 @@
 //! Finding a router that maps ports (SSDP, and the description of a device).
 //!
 //! Whoever is on the link can answer the search. So an answer counts only for the host that it came
-//! from, and nothing is fetched from elsewhere.
+//! from, at a private address, and nothing is fetched from elsewhere.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
@@ -93,6 +93,9 @@ async fn search_from(own: Ipv4Addr) -> Result<Gateway, GatewayError> {
 /// Where an answer to the search says that the description is, if that is on the host that it came
 /// from.
 fn location(answer: &str, from: IpAddr) -> Result<Uri, String> {
+    if !matches!(from, IpAddr::V4(ip) if ip.is_private()) {
+        return Err("it is not on a private network".to_owned());
+    }
     let value = answer.lines().find_map(|line| {
         let (name, value) = line.split_once(':')?;
         name.trim().eq_ignore_ascii_case("location").then(|| value.trim())
@@ -171,6 +174,10 @@ mod tests {
             assert!(location(&answer(place), FROM).is_err(), "{place}");
         }
         assert!(location("HTTP/1.1 200 OK\r\n\r\n", FROM).is_err());
+        for host in ["127.0.0.1", "198.51.100.7", "169.254.169.254", "fd00::1"] {
+            let place = format!("http://{host}/rootDesc.xml");
+            assert!(location(&answer(&place), host.parse().unwrap()).is_err(), "{host}");
+        }
     }
 
     #[test]
