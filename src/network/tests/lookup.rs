@@ -95,6 +95,28 @@ async fn one_that_nobody_was_met_to_ask_says_so_and_asks_who_comes() {
     until_state(&mut nodes, |nodes| said(&nodes[2]).1.contains("1 announcements")).await;
 }
 
+#[tokio::test]
+async fn whoever_is_many_nodes_away_is_found() {
+    let mut nodes = vec![Node::start(server(1, Transport::Tcp)).await];
+    for seed in 2..=10 {
+        let bootstrap = vec![nodes.last().unwrap().address.clone()];
+        let next = NetworkConfig { bootstrap, ..server(seed, Transport::Tcp) };
+        nodes.push(Node::start(next).await);
+    }
+    // Each of the two knows one end of the chain.
+    let ends = [&nodes[0], &nodes[9]].map(|end| end.address.clone());
+    for (seed, end) in (11..).zip(ends) {
+        let lookup = Some(LookupMode::Client);
+        let config = NetworkConfig { lookup, bootstrap: vec![end], ..config(seed, Transport::Tcp) };
+        nodes.push(holder(config, 7).await);
+    }
+    let [a, b] = [nodes[10].id(), nodes[11].id()];
+    until_state(&mut nodes, |nodes| {
+        nodes[10].network.is_connected(&b) && nodes[11].network.is_connected(&a)
+    })
+    .await;
+}
+
 /// A, which holds a space with B; both know S, and T knows S, too. B found, A is connected with all.
 async fn with_a_stranger() -> [Node; 4] {
     let s = Node::start(server(1, Transport::Tcp)).await;
