@@ -316,6 +316,11 @@ fn remedy(source: &str) -> &'static str {
             "correct network.seed_peers (OCM_SEED_PEERS), or `ocm peer forget ADDRESS` for one that \
              was given by `ocm peer connect`; they are tried again all the time"
         }
+        "lookup" => {
+            "give the address of a node that answers lookups, with network.lookup = server, in \
+             network.seed_peers (OCM_SEED_PEERS) or by `ocm peer connect ADDRESS`; or switch it \
+             off: network.lookup (OCM_NETWORK_LOOKUP) = off"
+        }
         "key" => {
             "stop one of the two nodes; in the data directory of the copy, remove keys/peer.key \
              before it starts again"

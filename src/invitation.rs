@@ -4,8 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 
 use data_encoding::BASE32HEX_NOPAD;
-use ocm_record::{NotCanonical, SpaceId, from_canonical, to_canonical};
+use ocm_record::{NotCanonical, SignedRecord, SpaceId, from_canonical, to_canonical};
 use serde::{Deserialize, Serialize};
+use serde_bytes::ByteBuf;
 
 /// What every invitation begins with.
 const PREFIX: &str = "ocm1";
@@ -16,11 +17,13 @@ const TAG: &str = "ocm/1/invitation";
 pub const ADDRESSES: usize = 16;
 /// Bytes of one address.
 pub const ADDRESS_BYTES: usize = 256;
+/// Bytes of the record that the space begins with: that of some ten owners. A larger one is left out.
+pub const GENESIS_BYTES: usize = 1024;
 /// Characters of an invitation as text.
 pub const TEXT_LEN: usize = 8 * 1024;
 
 /// An invitation: `ocm1`, then lower-case base32hex of the canonical DAG-CBOR array
-/// `["ocm/1/invitation", SpaceId, name, [addresses]]`.
+/// `["ocm/1/invitation", SpaceId, name, [addresses], genesis / null]`.
 ///
 /// It gives no right. In a members-only space the owner still grants one to the DID of whoever
 /// was invited; but it names the space, so it is meant for the invited only.
@@ -33,6 +36,10 @@ pub struct Invitation {
     /// Multiaddrs with `/p2p/…` of nodes that hold the space, at most [`ADDRESSES`] of at most
     /// [`ADDRESS_BYTES`] bytes.
     pub addresses: Vec<String>,
+    /// The encoded record that the space begins with, at most [`GENESIS_BYTES`], where everyone may
+    /// read the space: who has it knows that, and looks for others that hold the space, wherever
+    /// they are. Its hash is the space's id.
+    pub genesis: Option<Vec<u8>>,
 }
 
 /// Why a text is no invitation.
@@ -49,6 +56,9 @@ pub enum InvitationError {
     /// It holds something else than this version makes.
     #[error("the invitation is of another version, or damaged: {0}")]
     Content(#[from] NotCanonical),
+    /// The record in it begins no space, or another one.
+    #[error("the invitation is not to be trusted: the record in it is not the one that begins {0}")]
+    Genesis(SpaceId),
     /// A limit is not kept.
     #[error("the invitation has {what} of {size}, at most {limit} are allowed")]
     Limit {
@@ -62,7 +72,7 @@ pub enum InvitationError {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Wire(String, SpaceId, String, Vec<String>);
+struct Wire(String, SpaceId, String, Vec<String>, Option<ByteBuf>);
 
 impl Invitation {
     fn check(self) -> Result<Self, InvitationError> {
@@ -73,14 +83,23 @@ impl Invitation {
         within("a list of addresses", self.addresses.len(), ADDRESSES)?;
         let longest = self.addresses.iter().map(String::len).max().unwrap_or_default();
         within("an address", longest, ADDRESS_BYTES)?;
+        if let Some(bytes) = &self.genesis {
+            within("a first record", bytes.len(), GENESIS_BYTES)?;
+            let record = SignedRecord::decode(bytes).ok().and_then(|record| record.verify().ok());
+            let id = record.map(|record| record.id());
+            if id != Some(self.space.0) {
+                return Err(InvitationError::Genesis(self.space));
+            }
+        }
         Ok(self)
     }
 }
 
 impl fmt::Display for Invitation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { space, name, addresses, genesis } = self.clone();
         let bytes =
-            to_canonical(&Wire(TAG.into(), self.space, self.name.clone(), self.addresses.clone()));
+            to_canonical(&Wire(TAG.into(), space, name, addresses, genesis.map(ByteBuf::from)));
         f.write_str(PREFIX)?;
         f.write_str(&BASE32HEX_NOPAD.encode(&bytes).to_ascii_lowercase())
     }
@@ -98,12 +117,13 @@ impl FromStr for Invitation {
         let bytes = BASE32HEX_NOPAD
             .decode(digits.to_ascii_uppercase().as_bytes())
             .map_err(|_| InvitationError::Damaged)?;
-        let Wire(tag, space, name, addresses) = from_canonical(&bytes)?;
+        let Wire(tag, space, name, addresses, genesis) = from_canonical(&bytes)?;
         if tag != TAG {
             let tag: String = tag.chars().take(40).collect();
             return Err(NotCanonical(format!("{tag:?} in the place of {TAG:?}")).into());
         }
-        Self { space, name, addresses }.check()
+        let genesis = genesis.map(ByteBuf::into_vec);
+        Self { space, name, addresses, genesis }.check()
     }
 }
 
@@ -117,6 +137,7 @@ mod tests {
             space: SpaceId(RecordId::from_parts(Time::from_millis(1), [7; 32])),
             name: "Sommerlager é".into(),
             addresses: vec!["/ip4/192.0.2.1/tcp/8080/p2p/12D3KooW".into()],
+            genesis: None,
         }
     }
 
@@ -135,10 +156,33 @@ mod tests {
         for wrong in ["", "ocm1", "hello", "ocm2abc", "ocm1zzz", &text[..text.len() - 8]] {
             assert!(wrong.parse::<Invitation>().is_err(), "{wrong:?}");
         }
-        let other =
-            to_canonical(&Wire("ocm/1/cert".into(), invitation().space, String::new(), vec![]));
+        let other = Wire("ocm/1/cert".into(), invitation().space, String::new(), vec![], None);
+        let other = to_canonical(&other);
         let other = format!("ocm1{}", BASE32HEX_NOPAD.encode(&other).to_ascii_lowercase());
         assert!(matches!(other.parse::<Invitation>(), Err(InvitationError::Content(_))));
+    }
+
+    #[test]
+    fn the_record_in_it_is_the_one_that_begins_the_space() {
+        let file = include_str!("../tests/vectors/record.json");
+        let file: serde_json::Value = serde_json::from_str(file).unwrap();
+        let valid = file["valid"].as_array().unwrap();
+        let genesis = valid.iter().find(|entry| entry["name"] == "genesis").unwrap();
+        let bytes = genesis["bytes"].as_str().unwrap();
+        let bytes = data_encoding::HEXLOWER.decode(bytes.as_bytes()).unwrap();
+        let space = SpaceId(SignedRecord::decode(&bytes).unwrap().id());
+        let whole = Invitation { space, genesis: Some(bytes.clone()), ..invitation() };
+        assert_eq!(whole.to_string().parse(), Ok(whole.clone()));
+        let other = Invitation { space: invitation().space, ..whole.clone() };
+        let refused = Err(InvitationError::Genesis(other.space));
+        assert_eq!(other.to_string().parse::<Invitation>(), refused);
+        let cut = Invitation { genesis: Some(bytes[1..].to_vec()), ..whole.clone() };
+        assert_eq!(cut.to_string().parse::<Invitation>(), Err(InvitationError::Genesis(space)));
+        let long = Invitation { genesis: Some(vec![0; GENESIS_BYTES + 1]), ..whole };
+        assert!(matches!(
+            long.to_string().parse::<Invitation>(),
+            Err(InvitationError::Limit { size: 1025, limit: 1024, .. })
+        ));
     }
 
     #[test]

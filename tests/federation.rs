@@ -46,6 +46,8 @@ mod large;
 mod lines;
 #[path = "federation/load.rs"]
 mod load;
+#[path = "federation/lookup.rs"]
+mod lookup;
 #[path = "federation/members.rs"]
 mod members;
 #[path = "federation/node.rs"]

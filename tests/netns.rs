@@ -16,6 +16,8 @@ mod devnet;
 mod hostile;
 #[path = "netns/lan.rs"]
 mod lan;
+#[path = "netns/lookup.rs"]
+mod lookup;
 #[path = "netns/moving.rs"]
 mod moving;
 #[path = "netns/nat.rs"]

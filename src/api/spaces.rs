@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use data_encoding::HEXLOWER_PERMISSIVE;
 use ocm_node::{Command, Reply, SpaceSnapshot};
-use ocm_record::{Did, Kind, PublicKey, RecordId, SpaceId};
+use ocm_record::{Did, Kind, PublicKey, RecordId, Set, SpaceId};
 use ocm_space::{Access, Grant, Policy, Role};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +19,7 @@ use super::problem::{Problem, Reason};
 use super::status::Records;
 use crate::handle::{NetworkCommand, Status};
 use crate::invitation::{self, Invitation};
+use crate::views::RecordPlace;
 
 #[derive(Serialize)]
 pub(super) struct Space {
@@ -169,6 +170,10 @@ pub(super) async fn join(
         Reply::Space(id) => id,
         other => return Err(unexpected(&other)),
     };
+    if let Some(genesis) = invitation.genesis {
+        let records = vec![genesis];
+        api.0.handle.command(Command::Import { space: Some(id), records }).await??;
+    }
     let name = invitation.name;
     let mut joined = Joined { id, addresses: Vec::new(), name, not_dialled: Vec::new() };
     for address in invitation.addresses {
@@ -318,14 +323,22 @@ pub(super) async fn invite(
     Name(space): Name,
     Parameters(Nothing {}): Parameters<Nothing>,
 ) -> Result<Json<Shown>, Problem> {
-    let (invitation, empty) = find(&api, &space, |status, space| {
+    let (mut invitation, empty, open) = find(&api, &space, |status, space| {
         let genesis = space.state.genesis();
         let invitation = Invitation {
             space: space.id,
             name: genesis.map(|genesis| genesis.name.clone()).unwrap_or_default(),
             addresses: addresses(&api, status),
+            genesis: None,
         };
-        (invitation, genesis.is_none())
+        let place = RecordPlace {
+            space: space.id,
+            number: space.number,
+            set: Set::Authority,
+            record: space.id.0,
+        };
+        let open = (space.state.policy().read == Access::Open).then_some(place);
+        (invitation, genesis.is_none(), open)
     })
     .await?;
     if empty {
@@ -337,8 +350,13 @@ pub(super) async fn invite(
             ),
         ));
     }
+    if let Some(place) = open {
+        let stored = api.0.views.record(place).await?;
+        let genesis = stored.record.map(|record| record.encode());
+        invitation.genesis = genesis.filter(|bytes| bytes.len() <= invitation::GENESIS_BYTES);
+    }
     let text = invitation.to_string();
-    let Invitation { space, name, addresses } = invitation;
+    let Invitation { space, name, addresses, .. } = invitation;
     Ok(Json(Shown { invitation: text, space, name, addresses }))
 }
 

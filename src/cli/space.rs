@@ -55,7 +55,7 @@ pub(super) enum Space {
         /// The invitation
         #[arg(value_parser = NonEmptyStringValueParser::new())]
         invitation: String,
-        /// Wait until the space has arrived, for so long
+        /// Wait until the space has arrived and was compared, for so long
         #[arg(
             long, value_name = "SECONDS", value_parser = super::seconds,
             num_args = 0..=1, require_equals = true, default_missing_value = "60"
@@ -232,7 +232,7 @@ fn one(space: &Json) -> String {
     pairs.render()
 }
 
-/// The space as soon as something of it is here.
+/// The space as soon as it is here, and was compared with a node that holds it.
 fn arrived(
     client: &Client,
     path: &str,
@@ -242,12 +242,14 @@ fn arrived(
     let end = Instant::now() + wait;
     loop {
         let answer = client.get(path, &[])?;
-        if !answer.json()["name"].is_null() {
+        if !answer.json()["name"].is_null()
+            && !client.get(&format!("{path}/parity"), &[])?.items().is_empty()
+        {
             return Ok(Shown::answer(&answer, one(answer.json())));
         }
         if Instant::now() >= end {
             return Err(Failure::TimedOut(format!(
-                "nothing of space {} has arrived in {} s: `ocm peers` shows whether a node that \
+                "space {} has not arrived in {} s: `ocm peers` shows whether a node that \
                  holds it is connected; in a members-only space an owner must grant a role first",
                 field(answer.json(), "id"),
                 wait.as_secs_f64()

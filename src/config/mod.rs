@@ -47,8 +47,8 @@ pub use show::{render_show, show_json};
 pub use source::Environment;
 pub(crate) use table::PASSPHRASE_FILE_VARIABLE;
 pub use table::{
-    Api, Backend, Config, Database, Identity, KEYS, Level, LogFormat, Logging, Network, Profile,
-    Rotate, Space,
+    Api, Backend, Config, Database, Identity, KEYS, Level, LogFormat, Logging, Lookup, Network,
+    Profile, Rotate, Space,
 };
 pub use template::{InitError, init_file, render_file};
 pub use value::Limit;

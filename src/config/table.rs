@@ -41,6 +41,18 @@ choice! {
 }
 
 choice! {
+    /// What is done for the lookup of peers by space.
+    Lookup {
+        /// Nothing.
+        Off = "off",
+        /// The node announces itself for its spaces, and asks who else did.
+        Client = "client",
+        /// It also answers others.
+        Server = "server",
+    }
+}
+
+choice! {
     /// How much is logged; each level includes those before it.
     Level {
         /// Nothing.
@@ -159,6 +171,11 @@ settings! {
         }
         /// Whether to dial peers that were connected in the last week, in earlier runs, too.
         remember: bool { env: "OCM_NETWORK_REMEMBER", preset: Preset::Text("true"), }
+        /// Whether to look up who else holds the spaces that everyone may read, among the nodes that
+        /// take part: off; client (announces itself there and asks); server (also answers and keeps
+        /// announcements for others: for a node that everyone can dial). Members-only spaces are
+        /// neither announced nor asked for.
+        lookup: Lookup { env: "OCM_NETWORK_LOOKUP", preset: Preset::Text("off"), }
         /// Whether to listen and dial with TCP.
         tcp: bool { env: "OCM_NETWORK_TCP", preset: Preset::Text("true"), }
         /// Whether to listen and dial with QUIC.

@@ -13,7 +13,7 @@ use libp2p::{
 
 use super::codec::{FEDERATION_PROTOCOL, FrameCodec};
 use super::config::{NetworkConfig, NetworkLimits};
-use super::{beacon, crowd, gossip, punching, reachability, relaying, to_libp2p};
+use super::{beacon, crowd, gossip, lookup, punching, reachability, relaying, to_libp2p};
 
 /// How long a request may take, from its first byte to the end of its response.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(20);
@@ -49,6 +49,7 @@ pub(crate) struct Behaviour {
     relay_client: relay::client::Behaviour,
     punching: punching::Behaviour,
     pub(crate) reachability: reachability::Behaviour,
+    pub(crate) lookup: Toggle<lookup::Behaviour>,
 }
 
 impl Behaviour {
@@ -79,6 +80,7 @@ impl Behaviour {
                 .with_max_concurrent_streams(STREAMS_PER_CONNECTION),
         );
         let own = keypair.public().to_peer_id();
+        let lookup = |mode| lookup::Behaviour::new(own, mode, config.exempt.clone());
         let relay = |limits: &_| relay::Behaviour::new(own, relaying::limited(limits));
         let behaviour = Self {
             limits: connection_limits::Behaviour::new(caps(limits)),
@@ -99,6 +101,7 @@ impl Behaviour {
             relay_client,
             punching: punching::Behaviour::new(own),
             reachability: reachability::Behaviour::new(own),
+            lookup: config.lookup.map(lookup).into(),
         };
         Ok(behaviour)
     }

@@ -8,6 +8,7 @@ use ocm_discovery::{PeerId, Remembered, TableLimits};
 use ocm_node::Allowed;
 use ocm_record::{Boot, SigningKey};
 
+use super::lookup::LookupMode;
 use super::range::IpRange;
 
 /// Everything the network is told at its start: plain values, no files, no environment.
@@ -34,6 +35,8 @@ pub struct NetworkConfig {
     pub beacon: Option<BeaconConfig>,
     /// Whether peers of earlier runs are dialled.
     pub remember: bool,
+    /// Whether peers are looked up by space, and what is done for others who do; `None` turns it off.
+    pub lookup: Option<LookupMode>,
     /// Addresses dialled for ever: multiaddr with or without `/p2p/…`, or `host:port`.
     pub bootstrap: Vec<String>,
     /// Where relays are, in the same forms; a place is reserved at each.
@@ -182,6 +185,7 @@ impl NetworkConfig {
             mdns: true,
             beacon: Some(BeaconConfig::default()),
             remember: true,
+            lookup: None,
             bootstrap: Vec::new(),
             relays: Vec::new(),
             relay: None,

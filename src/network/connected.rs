@@ -114,11 +114,12 @@ impl Connected {
         }
     }
 
-    pub(super) fn set_agent(&mut self, peer: &PeerId, agent: &str) {
-        if let Some(entry) = self.peers.get_mut(peer) {
-            let shown = agent.chars().filter(|c| !c.is_control()).take(AGENT_LEN).collect();
-            entry.agent = Some(shown);
-        }
+    /// Takes note of what a peer calls itself. Returns whether it is the first time since it is
+    /// connected.
+    pub(super) fn set_agent(&mut self, peer: &PeerId, agent: &str) -> bool {
+        let Some(entry) = self.peers.get_mut(peer) else { return false };
+        let shown = agent.chars().filter(|c| !c.is_control()).take(AGENT_LEN).collect();
+        entry.agent.replace(shown).is_none()
     }
 
     /// Takes note of whether a peer says that it relays for others.
@@ -145,13 +146,19 @@ impl Connected {
         self.peers.keys()
     }
 
+    /// Those that were connected by this time, and have been since.
+    pub(super) fn names_since(&self, by_ms: u64) -> impl Iterator<Item = PeerId> {
+        let peers = self.peers.iter().filter(move |(_, peer)| peer.since_ms <= by_ms);
+        peers.map(|(name, _)| *name)
+    }
+
     /// The IP address of an incoming connection of this peer's.
     pub(super) fn incoming_ip(&self, peer: &PeerId, id: ConnectionId) -> Option<IpAddr> {
         let connection = self.peers.get(peer)?.connections.iter().find(|c| c.id == id)?;
         (connection.direction == Direction::Inbound).then(|| ip_of(&connection.address)).flatten()
     }
 
-    /// Where a relay is that this node dialled.
+    /// Where a peer is that this node dialled without a relay between.
     pub(super) fn dialled_address(&self, peer: &PeerId) -> Option<&Multiaddr> {
         let connections = &self.peers.get(peer)?.connections;
         let dialled = |c: &&Connection| !c.relayed && c.direction == Direction::Outbound;

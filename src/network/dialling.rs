@@ -252,6 +252,7 @@ impl Network {
             Purpose::Table(peer) => {
                 if !matches!(outcome, Ok(Led::Peer(_))) {
                     self.table.dial_failed(&peer, now, draw());
+                    self.on_unreached(&peer);
                 }
             }
         }

@@ -84,6 +84,7 @@ impl Network {
             self.seldom = now;
             self.table.expire(self.now_ms());
             self.watch_mdns();
+            self.tend_lookup();
         }
         self.end_mdns_pause();
         self.dial_due();
@@ -91,6 +92,7 @@ impl Network {
         self.map_due();
         self.punch_again();
         self.leave_circuits();
+        self.look_up_due();
     }
 
     fn on_swarm(&mut self, event: SwarmEvent<BehaviourEvent>) {
@@ -173,6 +175,7 @@ impl Network {
         if first && self.config.allowed.as_ref().is_some_and(|of| !of.peers.contains(&peer)) {
             self.unproved.insert(peer);
             self.judge(&peer);
+            self.hear_lookups_of(&peer, false);
         }
         self.judge_address(ip_of(&address));
         if first {
@@ -187,6 +190,7 @@ impl Network {
             // However long one lasted that proved nothing, it was of no use.
             let lasted = if self.unproved.remove(&peer) { 0 } else { lasted };
             self.bootstrap.disconnected(&peer, lasted, now, draw());
+            self.on_left(&peer);
             self.ready.push_back(NetworkEvent::Disconnected { peer });
         }
         self.judge_address(ip_of(endpoint.get_remote_address()));
@@ -262,6 +266,7 @@ impl Network {
             }
             BehaviourEvent::Reachability(event) => self.on_reachability(&event),
             BehaviourEvent::RelayClient(event) => self.on_relay_client(&event),
+            BehaviourEvent::Lookup(event) => self.on_lookup(event),
             BehaviourEvent::Beacon(heard) => self.on_beacon(&heard.beacon, heard.from),
         }
     }
@@ -334,8 +339,9 @@ impl Network {
     /// from only, whatever addresses it names.
     fn on_identified(&mut self, peer: &libp2p::PeerId, id: ConnectionId, info: &identify::Info) {
         let Some(peer) = from_libp2p(peer) else { return };
-        self.connected.set_agent(&peer, &info.agent_version);
+        let first = self.connected.set_agent(&peer, &info.agent_version);
         self.connected.set_relays(&peer, info.protocols.contains(&relay::HOP_PROTOCOL_NAME));
+        self.on_speaks(&peer, id, info, first);
         let Some(ip) = self.connected.incoming_ip(&peer, id) else { return };
         let now = self.now_ms();
         for address in info.listen_addrs.iter().take(TOLD_ADDRESSES) {
@@ -355,6 +361,7 @@ impl Network {
             self.table.retry_known(now);
             self.bootstrap.retry_failed(now);
             self.ask_again();
+            self.look_up_soon();
         }
     }
 

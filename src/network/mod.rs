@@ -16,6 +16,7 @@
 //!                  punching                               ──▶ a direct connection in their place
 //!                  reachability                           can others dial this node
 //!   router ◀────▶  mappings                               ──▶ addresses that peers are told
+//!                  lookup                                 who holds a space ──▶ peer table
 //! ```
 
 mod address;
@@ -31,6 +32,7 @@ mod event;
 mod external;
 mod gossip;
 mod listen;
+mod lookup;
 mod multicast;
 mod punching;
 mod range;
@@ -54,6 +56,7 @@ pub use event::{
     Verdict,
 };
 pub use gossip::{GOSSIP_BYTES, GossipId, TOPIC_PREFIX};
+pub use lookup::{LOOKUP_PROTOCOL, LookupMode};
 pub use range::{IpRange, IpRangeError};
 pub use swarm::Network;
 

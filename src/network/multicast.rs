@@ -196,7 +196,7 @@ impl Network {
             return;
         }
         let (text, now) = (address.to_string(), self.now_ms());
-        let sighting = self.table.heard_nearby(peer, ip, &text, Source::Mdns, now);
+        let sighting = self.table.heard_from(peer, ip, &text, Source::Mdns, now);
         self.tell_sighting(peer, Source::Mdns, sighting);
     }
 

@@ -14,11 +14,12 @@ const FALSE_SHOWN: Duration = Duration::from_secs(10 * 60);
 /// Bootstrap entries whose failures are shown; of the others the number is.
 const FAILURES_SHOWN: usize = 3;
 
-/// What the sources on the local link told.
+/// What others told, on the local link or when asked.
 #[derive(Debug)]
 pub(super) struct Reports {
     mdns: Report,
     beacon: Report,
+    lookup: Report,
 }
 
 #[derive(Debug)]
@@ -35,13 +36,14 @@ impl Reports {
     pub(super) fn new(now: Instant) -> Self {
         let report =
             || Report { heard: Recent::new(now), refused: Recent::new(now), false_address: None };
-        Self { mdns: report(), beacon: report() }
+        Self { mdns: report(), beacon: report(), lookup: report() }
     }
 
     const fn of(&mut self, source: Source) -> Option<&mut Report> {
         match source {
             Source::Mdns => Some(&mut self.mdns),
             Source::Beacon => Some(&mut self.beacon),
+            Source::Lookup => Some(&mut self.lookup),
             Source::Bootstrap | Source::Remembered | Source::Incoming => None,
         }
     }
@@ -116,6 +118,7 @@ impl Network {
                     Source::Incoming => {
                         (Health::Working, format!("{peers} peers came by themselves"))
                     }
+                    Source::Lookup => self.of_lookup(self.reports.lookup.trouble(Instant::now())),
                 };
                 SourceHealth { source, health, detail, peers }
             })

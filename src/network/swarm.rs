@@ -30,6 +30,7 @@ use super::event::{
 };
 use super::external::Outside;
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
+use super::lookup::Lookups;
 use super::multicast::Multicast;
 use super::relaying::Reservations;
 use super::sources::Reports;
@@ -79,6 +80,7 @@ pub struct Network {
     /// The places at relays that are held or wanted.
     pub(super) reservations: Reservations,
     pub(super) outside: Box<Outside>,
+    pub(super) lookups: Lookups,
     pub(super) multicast: Multicast,
     /// What the sources told of in the last minute.
     pub(super) reports: Reports,
@@ -155,6 +157,7 @@ impl Network {
             unproved: BTreeSet::new(),
             reservations: Reservations::new(),
             outside: Box::default(),
+            lookups: Lookups::default(),
             multicast: Multicast::default(),
             reports: Reports::new(Instant::now()),
             copied_at: None,
@@ -446,6 +449,7 @@ impl Network {
     pub fn trust(&mut self, peer: PeerId) {
         if self.unproved.remove(&peer) {
             self.judge(&peer);
+            self.hear_lookups_of(&peer, true);
         }
     }
 
@@ -520,7 +524,8 @@ impl Network {
     pub fn worth_remembering(&self) -> Vec<Remembered> {
         let (now, wall) = (self.now_ms(), wall_ms());
         let mut remembered = self.table.worth_remembering(now);
-        remembered.retain(|known| !self.unproved.contains(&known.peer));
+        let is_of_use = |peer: &PeerId| !self.unproved.contains(peer) && !self.is_stranger(peer);
+        remembered.retain(|known| is_of_use(&known.peer));
         for known in &mut remembered {
             known.last = wall.saturating_sub(now.saturating_sub(known.last));
         }

@@ -2,6 +2,7 @@
 
 mod addresses;
 mod gossip;
+mod lookup;
 mod outside;
 mod private;
 mod relays;

@@ -190,6 +190,7 @@ impl EventLoop {
                     // The clock that deadlines are on may have been set back.
                     self.handle(Input::Tick)?;
                     self.show(true);
+                    self.tell_sharing();
                     if self.saved.elapsed() >= SAVE_EVERY {
                         let saving = self.save_peers();
                         tokio::spawn(async { told(saving.await) });
@@ -290,10 +291,11 @@ impl EventLoop {
                 }
             }
             Output::Subscribe(space) => {
-                if let Some(network) = &mut self.network
-                    && let Err(error) = network.subscribe(&topic(&space))
-                {
-                    tracing::warn!(%space, %error, "the space travels without gossip");
+                if let Some(network) = &mut self.network {
+                    network.look_up(space);
+                    if let Err(error) = network.subscribe(&topic(&space)) {
+                        tracing::warn!(%space, %error, "the space travels without gossip");
+                    }
                 }
             }
             Output::Publish { space, bytes } => self.publishing.push((space, bytes)),
@@ -476,6 +478,15 @@ impl EventLoop {
                 Some(saving) => saving.await.map_err(std::io::Error::other)?,
                 None => Ok(()),
             }
+        }
+    }
+
+    /// Tells the network with which peers a space is shared, by what was shown last.
+    fn tell_sharing(&mut self) {
+        if let Some(network) = &mut self.network {
+            let shown = self.status.borrow();
+            let sharing = shown.core.peers.iter().filter(|peer| !peer.shared.is_empty());
+            network.set_sharing(sharing.map(|peer| peer.peer).collect());
         }
     }
 

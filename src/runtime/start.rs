@@ -19,11 +19,11 @@ use super::reload::Reload;
 use super::service::{self, Watchdog};
 use super::stop;
 use crate::api::{Api, ApiConfig, BatchLimits, ServeError, token};
-use crate::config::{Backend, Config, ConfigError, Loaded, NetworkKey, PeerName, Token};
+use crate::config::{Backend, Config, ConfigError, Loaded, Lookup, NetworkKey, PeerName, Token};
 use crate::doctor::{self, Finding};
 use crate::handle::{FEED, Handle, QUEUE, SharedReader, Status, Stopping, Tuning};
 use crate::identity::{self, IdentityError};
-use crate::network::{BeaconConfig, Network, NetworkConfig, RelayLimits};
+use crate::network::{BeaconConfig, LookupMode, Network, NetworkConfig, RelayLimits};
 use crate::store::{
     Commit, MemoryFrontier, Observer, OpenOptions, Opened, Store,
     memory::{MemoryBackend, MemoryDisk},
@@ -423,6 +423,11 @@ fn network_config(
     network.external.clone_from(&settings.external_addresses);
     network.upnp = settings.upnp;
     network.remember = settings.remember;
+    network.lookup = match settings.lookup {
+        Lookup::Off => None,
+        Lookup::Client => Some(LookupMode::Client),
+        Lookup::Server => Some(LookupMode::Server),
+    };
     network.remembered = kept.peers.clone();
     network.kept = kept.addresses.clone();
     network.blocked.clone_from(&kept.blocked);
@@ -544,6 +549,10 @@ mod tests {
         assert!(!network(&[]).upnp && network(&[("OCM_ENABLE_UPNP", "true")]).upnp);
         assert!(network(&[]).mdns && !network(&[("OCM_NETWORK_MDNS", "off")]).mdns);
         assert!(network(&[]).remember && !network(&[("OCM_NETWORK_REMEMBER", "off")]).remember);
+        let lookup = |mode| network(&[("OCM_NETWORK_LOOKUP", mode)]).lookup;
+        assert_eq!((network(&[]).lookup, lookup("off")), (None, None));
+        let modes = (Some(LookupMode::Client), Some(LookupMode::Server));
+        assert_eq!((lookup("client"), lookup("server")), modes);
         let bind = |variables: &[_]| network(variables).bind.len();
         assert_eq!((bind(&[]), bind(&[("OCM_BIND_ADDRESS", "0.0.0.0")])), (2, 1));
         let hosts = |variables: &[_]| network(variables).beacon.unwrap().hosts;

@@ -106,6 +106,7 @@ const CASES: &[Case] = &[
         with: &[("OCM_DISCOVERY_PORT", "{port}")],
         effect: |seen, _, _| seen.source("beacon") != "off",
     },
+    case("OCM_NETWORK_LOOKUP", "client", |seen, _, _| seen.source("lookup") != "off"),
     case("OCM_NETWORK_TCP", "false", |seen, _, _| !seen.listens("/tcp/")),
     case("OCM_NETWORK_KEY", KEY, |seen, _, _| !seen.listens("/quic-v1")),
     case("OCM_NETWORK_QUIC", "false", |seen, _, _| !seen.listens("/quic-v1")),

@@ -326,6 +326,7 @@ pub(crate) fn exchange(nodes: &[&Node]) {
         space: space.parse().unwrap(),
         name: "table".into(),
         addresses: Vec::new(),
+        genesis: None,
     };
     for node in &nodes[1..] {
         node.post("/v1/spaces/join", &json!({"invitation": invitation.to_string()}));

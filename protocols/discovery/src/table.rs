@@ -27,12 +27,14 @@ pub enum Source {
     Remembered,
     /// It came to us.
     Incoming,
+    /// Another node named it when this one looked for those who hold a space, or for whom to ask.
+    Lookup,
 }
 
 impl Source {
     /// Every source.
-    pub const ALL: [Self; 5] =
-        [Self::Mdns, Self::Beacon, Self::Bootstrap, Self::Remembered, Self::Incoming];
+    pub const ALL: [Self; 6] =
+        [Self::Mdns, Self::Beacon, Self::Bootstrap, Self::Remembered, Self::Incoming, Self::Lookup];
 
     /// The word for it, in logs and as a label.
     #[must_use]
@@ -43,6 +45,7 @@ impl Source {
             Self::Bootstrap => "bootstrap",
             Self::Remembered => "remembered",
             Self::Incoming => "incoming",
+            Self::Lookup => "lookup",
         }
     }
 
@@ -53,11 +56,11 @@ impl Source {
     }
 
     /// How long an address is good for after it was last heard of, in milliseconds. What shouts
-    /// all the time is soon forgotten when it stops; what an operator or a connection told is
-    /// kept for a week.
+    /// all the time is soon forgotten when it stops, and so is what others say; what an operator or
+    /// a connection told is kept for a week.
     const fn life_ms(self) -> u64 {
         match self {
-            Self::Mdns | Self::Beacon => 10 * 60 * 1000,
+            Self::Mdns | Self::Beacon | Self::Lookup => 10 * 60 * 1000,
             Self::Bootstrap | Self::Remembered | Self::Incoming => REMEMBERED_MS,
         }
     }
@@ -89,7 +92,7 @@ pub struct TableLimits {
     pub addresses: usize,
     /// Characters of an address.
     pub address_len: usize,
-    /// New peers that beacons and multicast DNS of one IP address may bring in a row. An IPv6 /64, in
+    /// New peers that beacons, multicast DNS and answers of one IP address may bring in a row. An IPv6 /64, in
     /// which one host can take any address, brings four times as many, and as often.
     pub newcomer_burst: u32,
     /// Milliseconds until one more may come from there.
@@ -252,8 +255,8 @@ impl PeerTable {
         if known { Sighting::Known } else { Sighting::New }
     }
 
-    /// Takes note of a peer that the host at `from` told of on the local link.
-    pub fn heard_nearby(
+    /// Takes note of a peer that the host at `from` told of, on the local link or when asked.
+    pub fn heard_from(
         &mut self,
         peer: PeerId,
         from: IpAddr,
@@ -305,7 +308,7 @@ impl PeerTable {
         }
         let mut result = Sighting::Known;
         for address in addresses {
-            match self.heard_nearby(beacon.peer, from, address, Source::Beacon, now) {
+            match self.heard_from(beacon.peer, from, address, Source::Beacon, now) {
                 Sighting::Known => {}
                 Sighting::RateLimited => return Sighting::RateLimited,
                 other => result = other,
@@ -405,10 +408,27 @@ impl PeerTable {
         self.peers.get(peer)?.addresses.get(address).map(|known| known.source)
     }
 
+    /// Whether nothing but these sources told of a peer and its addresses.
+    #[must_use]
+    pub fn is_known_only_by(&self, peer: &PeerId, sources: &[Source]) -> bool {
+        self.peers.get(peer).is_some_and(|entry| {
+            let told = entry.addresses.values().map(|address| &address.source);
+            std::iter::once(&entry.source).chain(told).all(|source| sources.contains(source))
+        })
+    }
+
     /// Forgets an address, whoever is known to be there. A peer that is connected stays so.
     pub fn forget_place(&mut self, address: &str) {
         for entry in self.peers.values_mut() {
             entry.addresses.remove(address);
+        }
+    }
+
+    /// Forgets a peer, unless it is connected or being dialled.
+    pub fn forget(&mut self, peer: &PeerId) {
+        let idle = |entry: &Entry| entry.connected.is_none() && entry.dialling.is_none();
+        if self.peers.get(peer).is_some_and(idle) {
+            self.peers.remove(peer);
         }
     }
 

@@ -253,7 +253,7 @@ fn ten_thousand_names_of_one_host_keep_nobody_waiting() {
 fn names_told_by_multicast_dns_are_rate_limited_too() {
     let limits = TableLimits { newcomer_burst: 2, ..TableLimits::default() };
     let mut table = table(limits);
-    let mut hear = |n| table.heard_nearby(peer(n), HERE, "a", Source::Mdns, 0);
+    let mut hear = |n| table.heard_from(peer(n), HERE, "a", Source::Mdns, 0);
     assert_eq!((hear(0), hear(1), hear(2)), (Sighting::Own, Sighting::New, Sighting::New));
     assert_eq!((hear(3), hear(2)), (Sighting::RateLimited, Sighting::Known));
 }
@@ -307,7 +307,7 @@ fn who_is_not_listed_is_neither_dialled_nor_remembered() {
     table.connected(peer(9), Some("a"), Source::Incoming, 0);
     table.take_only([peer(1)].into());
     for n in [9, 2] {
-        assert_eq!(table.heard_nearby(peer(n), HERE, "a", Source::Mdns, 0), Sighting::Unlisted);
+        assert_eq!(table.heard_from(peer(n), HERE, "a", Source::Mdns, 0), Sighting::Unlisted);
         assert_eq!(table.heard_beacon(&beacon(n, 9, 0), HERE, &at("a"), 0), Sighting::Unlisted);
         table.connected(peer(n), Some("a"), Source::Incoming, 0);
         table.remember(&Remembered { peer: peer(n), addresses: at("a"), last: 0 }, 0);
@@ -315,7 +315,7 @@ fn who_is_not_listed_is_neither_dialled_nor_remembered() {
     assert!(table.is_empty());
     let copied = table.heard_beacon(&beacon(0, 9, STARTED), HERE, &at("a"), 0);
     assert!(matches!(copied, Sighting::CopiedKey { .. }), "{copied:?}");
-    assert_eq!(table.heard_nearby(peer(1), HERE, "a", Source::Mdns, 0), Sighting::New);
+    assert_eq!(table.heard_from(peer(1), HERE, "a", Source::Mdns, 0), Sighting::New);
 }
 
 #[test]
@@ -412,4 +412,38 @@ proptest! {
         }
         prop_assert_eq!(format!("{a:?}"), format!("{b:?}"), "the same calls, the same table");
     }
+}
+
+#[test]
+fn what_other_nodes_say_is_soon_forgotten_and_comes_at_a_rate() {
+    let mut table = table(TableLimits { newcomer_burst: 2, ..TableLimits::default() });
+    let mut tell = |n, now| table.heard_from(peer(n), HERE, "a", Source::Lookup, now);
+    assert_eq!(
+        [1, 2, 3].map(|n| tell(n, 0)),
+        [Sighting::New, Sighting::New, Sighting::RateLimited]
+    );
+    assert_eq!(tell(3, 1_000), Sighting::New, "one more each second");
+    table.forget(&peer(1));
+    assert_eq!(table.len(), 2);
+    for due in table.due(1_000, 10, 0) {
+        table.forget(&due.peer);
+    }
+    assert_eq!(table.len(), 2, "they are being dialled");
+    table.connected(peer(2), Some("a"), Source::Lookup, 1_000);
+    table.dial_failed(&peer(3), 1_000, 0);
+    table.forget(&peer(2));
+    table.expire(10 * 60_000 + 1_001);
+    assert_eq!(table.counts().peers[&Source::Lookup], 1, "who is connected stays");
+    let sources = [Source::Lookup, Source::Incoming];
+    assert!(table.is_known_only_by(&peer(2), &sources));
+    assert!(!table.is_known_only_by(&peer(2), &sources[1..]));
+    assert!(!table.is_known_only_by(&peer(9), &sources), "not known at all");
+    table.heard(peer(4), "b", Source::Lookup, 0);
+    table.connected(peer(4), Some("c"), Source::Bootstrap, 0);
+    assert!(!table.is_known_only_by(&peer(4), &sources), "the operator told of it, too");
+    table.disconnected(&peer(4), 1, 0);
+    table.forget(&peer(4));
+    table.disconnected(&peer(2), 11 * 60_000, 0);
+    table.forget(&peer(2));
+    assert!(table.is_empty());
 }

@@ -73,7 +73,8 @@ pub enum Output {
         /// What to do with it.
         gossip: GossipVerdict,
     },
-    /// Hear and speak on a space's topic.
+    /// Hear and speak on a space's topic, and look up who else holds it: everyone may read it, and its
+    /// genesis is here.
     Subscribe(SpaceId),
     /// Publish a record on its space's topic. Replies that come out with it may be given first.
     Publish {

@@ -125,15 +125,25 @@ async fn spaces_members_and_invitations() {
     let word = json!({"invitation": invitation["invitation"]});
     let joined = guest.post("/v1/spaces/join", word, 200).await;
     assert_eq!(joined, json!({"id": id, "addresses": invitation["addresses"], "name": "camp"}));
-    let empty = guest.get(&format!("/v1/spaces/{id}")).await;
+    // What begins a space that everyone may read is in the invitation.
+    let begun = guest.get(&format!("/v1/spaces/{id}")).await;
+    assert_eq!(
+        (&begun["name"], &begun["policy"], &begun["role"]),
+        (&json!("camp"), &space["policy"], &json!(null))
+    );
+    let content = json!({"space": id, "content": {"title": "x"}});
+    let closed = server.post("/v1/spaces", json!({"name": "council"}), 201).await;
+    let path = format!("/v1/spaces/{}/invitation", text(&closed["id"]));
+    let word = json!({"invitation": server.get(&path).await["invitation"]});
+    guest.post("/v1/spaces/join", word, 200).await;
+    let empty = guest.get(&format!("/v1/spaces/{}", text(&closed["id"]))).await;
     assert_eq!(
         (&empty["name"], &empty["policy"], &empty["role"]),
         (&json!(null), &json!(null), &json!(null))
     );
-    let path = format!("/v1/spaces/{id}/invitation");
     assert_eq!(guest.refused("GET", &path, None).await, (409, "empty-space".into()));
-    let content = json!({"space": id, "content": {"title": "x"}});
-    let refused = guest.refused("POST", "/v1/memories", Some(content.clone())).await;
+    let early = json!({"space": closed["id"], "content": {"title": "x"}});
+    let refused = guest.refused("POST", "/v1/memories", Some(early)).await;
     assert_eq!(refused, (409, "empty-space".into()));
     let wrong = Some(json!({"invitation": "ocm1zzz"}));
     assert_eq!(guest.refused("POST", "/v1/spaces/join", wrong).await.1, "bad-request");

@@ -135,7 +135,8 @@ fn enter(
             )));
         }
     }
-    let invitation = Invitation { space: head.space, name: String::new(), addresses: Vec::new() };
+    let invitation =
+        Invitation { space: head.space, name: String::new(), addresses: Vec::new(), genesis: None };
     let body = json!({ "invitation": invitation.to_string() });
     client.post("/v1/spaces/join", Some(&body))?;
     context.note(&format!("joined the space {id}"))?;

@@ -59,10 +59,14 @@ fn spaces_are_made_listed_and_granted() {
 fn a_join_waits_until_something_has_arrived() {
     let join = || ("POST /v1/spaces/join", Reply::json(200, json!({"id": "v1", "addresses": []})));
     let space = |name: Json| Reply::json(200, json!({"id": "v1", "name": name}));
+    let parity = |items: Json| Reply::json(200, json!({"next": null, "items": items}));
     let server = Server::new([
         join(),
         ("GET /v1/spaces/v1", space(Json::Null)),
         ("GET /v1/spaces/v1", space("river".into())),
+        ("GET /v1/spaces/v1/parity", parity(json!([]))),
+        ("GET /v1/spaces/v1", space("river".into())),
+        ("GET /v1/spaces/v1/parity", parity(json!([{"state": "equal"}]))),
     ]);
     let ran = Person::new().ask(&server, &["space", "join", "ocm1abc", "--wait"]);
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, "name  river\nid    v1\n"));
@@ -71,5 +75,5 @@ fn a_join_waits_until_something_has_arrived() {
     let server = Server::new([join()]).repeating("GET /v1/spaces/v1", space(Json::Null));
     let ran = Person::new().ask(&server, &["space", "join", "ocm1abc", "--wait=0.05"]);
     assert_eq!(ran.exit, Exit::TimedOut);
-    assert!(ran.errors.contains("nothing of space v1 has arrived in 0.05 s"), "{}", ran.errors);
+    assert!(ran.errors.contains("space v1 has not arrived in 0.05 s"), "{}", ran.errors);
 }

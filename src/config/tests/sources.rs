@@ -50,6 +50,7 @@ const VARIABLES: &[Row] = &[
         ports == [None, Some(9001)]
     }),
     ("OCM_NETWORK_REMEMBER", "no", |c| !c.network.remember),
+    ("OCM_NETWORK_LOOKUP", "client", |c| c.network.lookup == Lookup::Client),
     ("OCM_NETWORK_TCP", "no", |c| !c.network.tcp),
     ("OCM_NETWORK_QUIC", "False", |c| !c.network.quic),
     ("OCM_NETWORK_KEY", KEY, |c| c.network.key.is_some()),

@@ -36,7 +36,7 @@ async fn gossip(nodes: &mut [Node], at: usize) -> (PeerId, GossipId, Vec<u8>) {
 #[tokio::test]
 async fn gossip_passes_on_what_is_accepted_and_nothing_else() {
     for transport in TRANSPORTS {
-        let mut nodes = line(transport).await;
+        let mut nodes = Box::pin(line(transport)).await;
         let [a, b] = [nodes[0].id(), nodes[1].id()];
         for (verdict, text) in [(Verdict::Reject, "bad"), (Verdict::Ignore, "so-so")] {
             let sent = nodes[0].network.publish(TOPIC, text.into());
@@ -59,7 +59,7 @@ async fn gossip_passes_on_what_is_accepted_and_nothing_else() {
 
 #[tokio::test]
 async fn one_invalid_message_costs_the_mesh_and_three_the_connection() {
-    let mut nodes = line(Transport::Tcp).await;
+    let mut nodes = Box::pin(line(Transport::Tcp)).await;
     let [a, b] = [nodes[0].id(), nodes[1].id()];
     for n in 0..3 {
         nodes[0].network.publish(TOPIC, vec![n]).unwrap();

@@ -7,9 +7,9 @@ use data_encoding::HEXLOWER;
 use ipld_core::ipld::Ipld;
 use ocm_discovery::{
     Beacon, BeaconError, CERTIFICATE_LIFE_MS, CLOCK_TOLERANCE_MS, Certificate, CertificateError,
-    PeerId, PeerIdError, VerifiedCertificate,
+    LookupKey, PeerId, PeerIdError, VerifiedCertificate,
 };
-use ocm_record::{Boot, Did, SigningKey, from_canonical, sign_statement, to_canonical};
+use ocm_record::{Boot, Did, SigningKey, SpaceId, from_canonical, sign_statement, to_canonical};
 use serde_json::{Value, json};
 
 /// A moment in June 2025, in milliseconds.
@@ -351,4 +351,51 @@ fn certificate() {
         let error = verify(entry).unwrap_err();
         assert_eq!(class(&error), text(entry, "error"), "{}: {error}", entry["name"]);
     }
+}
+
+#[test]
+fn lookup() {
+    // The genesis of section 3, and the id "counter 513, the hash of nothing".
+    const SPACES: [(&str, &str); 2] = [
+        ("the genesis", "v06bn886vt0001diaipecqvhrf31o0rub7dt9hseci0f83cr7573m9llot6kpi8j3"),
+        ("an id", "v06bn886s00103otgoh19hv0s2idfnt68j5nri917lp0u8p4rid6a95cp3ds55e2l"),
+    ];
+    let space = |n: usize| SPACES[n].1.parse::<SpaceId>().unwrap();
+    let key = |n| LookupKey::of(&space(n));
+    let entry = |name: &str, n: usize, bytes: &[u8]| json!({ "name": name, "space": SPACES[n].1, "bytes": hex(bytes) });
+    let wrong = |name, n, bytes| {
+        let mut entry = entry(name, n, bytes);
+        entry["error"] = json!("lookup-key");
+        entry
+    };
+    let mut flipped = *key(0).as_bytes();
+    flipped[31] ^= 1;
+    let made = json!({
+        "about": "Under which key the peers of a space are looked up (protocols/README.md, section 12). \
+                  `tampered` is no key of that space.",
+        "valid": [
+            entry(SPACES[0].0, 0, key(0).as_bytes()),
+            entry(SPACES[1].0, 1, key(1).as_bytes()),
+        ],
+        "tampered": [
+            wrong("of another space", 0, key(1).as_bytes()),
+            wrong("a bit changed", 0, &flipped),
+            wrong("the hash in the id", 0, &space(0).0.hash()),
+        ],
+    });
+    let file = golden("lookup.json", &made);
+    let holds = |entry: &Value| {
+        let space: SpaceId = text(entry, "space").parse().unwrap();
+        LookupKey::of(&space).as_bytes().as_slice() == bytes(entry, "bytes")
+    };
+    for entry in list_of(&file, "valid") {
+        assert!(holds(entry), "{entry}");
+        let key = LookupKey::from_bytes(&bytes(entry, "bytes")).unwrap();
+        assert_eq!(key.to_string(), text(entry, "bytes"));
+    }
+    for entry in list_of(&file, "tampered") {
+        assert!(!holds(entry) && text(entry, "error") == "lookup-key", "{entry}");
+    }
+    assert_eq!(LookupKey::from_bytes(&[0; 31]), None);
+    assert_eq!(LookupKey::from_bytes(&[0; 33]), None);
 }
