@@ -38,7 +38,7 @@ pub(crate) fn clear(dir: &Path) -> Result<bool, DevnetError> {
 
 /// Removes what a devnet keeps in its directory, and nothing else.
 pub(crate) fn remove(dir: &Path, devnet: &Devnet) -> Result<(), DevnetError> {
-    hosts::remove(devnet)?;
+    hosts::remove(devnet, dir)?;
     for node in &devnet.nodes {
         // Not where the file says: a directory may have been moved or copied.
         let data_dir = dir.join(node.name());

@@ -255,7 +255,7 @@ fn take_down(
     devnet.kept = keep;
     devnet.save(dir)?;
     let what = if keep {
-        hosts::remove(devnet)?;
+        hosts::remove(devnet, dir)?;
         format!("files are kept in {}", dir.display())
     } else {
         claim::remove(dir, devnet)?;

@@ -122,6 +122,22 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_are_hosts_go_by_name_and_meet_at_the_first() {
+        let mut devnet = devnet(3);
+        devnet.site = Some("ocm-devnet-1-2".into());
+        let of = |index| of_node(&devnet, devnet.node(index).unwrap());
+        assert_eq!(of(1)["OCM_SEED_PEERS"], "node-0:17000,node-2:17006");
+        assert_eq!(of(1)["OCM_BIND_ADDRESS"], "0.0.0.0");
+        assert_eq!(of(1)["OCM_NETWORK_RELAYS"], "node-0:17000");
+        assert!(of(0).get("OCM_NETWORK_RELAY").is_some_and(|relay| relay == "true"));
+        assert!(
+            !of(0).contains_key("OCM_NETWORK_RELAYS") && !of(1).contains_key("OCM_NETWORK_RELAY")
+        );
+        // Nobody reaches their API from elsewhere.
+        assert_eq!(of(1)["OCM_API_LISTEN"], "127.0.0.1:17004");
+    }
+
+    #[test]
     fn only_some_variables_of_the_launcher_reach_its_nodes() {
         let all = settings(|name| Some(format!("<{name}>")));
         assert_eq!(all.keys().map(String::as_str).collect::<Vec<_>>(), PASSED_ON);

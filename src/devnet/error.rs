@@ -150,6 +150,28 @@ pub enum DevnetError {
          devnet up --netns` (as root on Linux)"
     )]
     NoHosts,
+    /// Another user says what root is to run.
+    #[error(
+        "{path} belongs to user {user}, and root does not run what it names: run `sudo -u '#{user}' ocm \
+         devnet …`"
+    )]
+    Owner {
+        /// The file.
+        path: PathBuf,
+        /// Its owner, by number.
+        user: u32,
+    },
+    /// The hosts are those of another directory.
+    #[error(
+        "{dir} is a copy of the devnet in {of}, whose hosts it names: remove the copy with `ocm devnet \
+         down`, which leaves them alone, or the other one first"
+    )]
+    Copy {
+        /// The copy.
+        dir: PathBuf,
+        /// The directory that has the hosts.
+        of: PathBuf,
+    },
     /// The relay is to stay where it is.
     #[error(
         "node 0 is the relay of this devnet, which all must reach: put another node behind a router"
@@ -248,6 +270,8 @@ impl DevnetError {
             | Self::PortRange { .. }
             | Self::Groups(_)
             | Self::NoHosts
+            | Self::Copy { .. }
+            | Self::Owner { .. }
             | Self::Relay
             | Self::Load(_) => 2,
             Self::NotRunning(_) => 3,

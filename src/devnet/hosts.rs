@@ -69,21 +69,26 @@ impl Hosts {
     /// Makes the hosts that are not there.
     pub(crate) fn raise(devnet: &Devnet, dir: &Path) -> Result<Self, DevnetError> {
         let name = devnet.site.as_deref().ok_or(DevnetError::NoHosts)?;
+        if let Some(other) = other_owner(name, dir) {
+            return Err(DevnetError::Copy { dir: dir.to_owned(), of: other });
+        }
+        // Before anything is there that another command could take for left behind.
+        netns::write_etc(&format!("{name}-switch"), WHOSE, &dir.display().to_string())?;
         let hosts = Self { site: Site::lasting(name)? };
-        hosts.site.write_etc(WHOSE, &dir.display().to_string())?;
         let mut made = false;
         for node in &devnet.nodes {
             let (host, was) = hosts.site.lasting_host(&node.name())?;
             if !was && let Err(error) = hosts.furnish(host, node) {
                 // A host that is there is taken for a whole one.
-                hosts.site.remove_host(&node.name())?;
+                hosts.site.remove_host(&node.name(), &[CARD])?;
                 return Err(error);
             }
             made |= !was;
         }
-        if made {
+        hosts.tell_names(devnet)?;
+        let loses = |node: &NodeEntry| node.host.as_ref().is_some_and(|host| host.loss_percent > 0);
+        if made && devnet.nodes.iter().any(loses) {
             hosts.set_losses(devnet)?;
-            hosts.tell_names(devnet)?;
         }
         Ok(hosts)
     }
@@ -111,7 +116,7 @@ impl Hosts {
     fn place(&self, node: &NodeEntry) -> Result<(), DevnetError> {
         let (host, to_be, lan) = (self.host(&node.name())?, entry(node)?, self.lan(node)?);
         let outside = format!("{}/16", to_be.address);
-        self.site.remove_host(&router(node))?;
+        self.site.remove_host(&router(node), &[CARD, INNER])?;
         let Some(nat) = to_be.nat else {
             host.set_lan(CARD, &lan)?;
             return Ok(host.set_addresses(CARD, &[&outside])?);
@@ -228,19 +233,30 @@ pub(crate) fn is_site(name: &str) -> bool {
     parts.is_some_and(|(pid, start)| number(pid) && number(start))
 }
 
-/// Removes the hosts of a devnet, with what runs on them.
-pub(crate) fn remove(devnet: &Devnet) -> Result<(), DevnetError> {
-    let Some(site) = &devnet.site else { return Ok(()) };
-    Ok(netns::remove(site)?)
+/// Removes the hosts of a devnet, with what runs on them. Those of a devnet of which this is a copy stay.
+pub(crate) fn remove(devnet: &Devnet, dir: &Path) -> Result<(), DevnetError> {
+    match &devnet.site {
+        Some(site) if other_owner(site, dir).is_none() => Ok(netns::remove(site)?),
+        _ => Ok(()),
+    }
+}
+
+/// The directory of the devnet that a site is of, if it is another one than this.
+fn other_owner(site: &str, dir: &Path) -> Option<PathBuf> {
+    let owner = netns::read_etc(&format!("{site}-switch"), WHOSE).map(PathBuf::from);
+    owner.filter(|owner| owner != dir && owns(owner, site))
+}
+
+/// Whether the devnet of a directory has this site.
+fn owns(dir: &Path, site: &str) -> bool {
+    Devnet::load(dir).is_ok_and(|devnet| devnet.site.as_deref() == Some(site))
 }
 
 /// Removes the hosts of devnets whose directory is gone; those on which something runs are left alone.
 fn sweep() -> Result<(), DevnetError> {
     for (site, busy) in netns::sites(PREFIX)? {
-        let dir = netns::read_etc(&format!("{site}-switch"), WHOSE).map(PathBuf::from);
-        let alive = dir.is_some_and(|dir| {
-            Devnet::load(&dir).is_ok_and(|devnet| devnet.site.as_deref() == Some(site.as_str()))
-        });
+        let dir = netns::read_etc(&format!("{site}-switch"), WHOSE);
+        let alive = dir.is_some_and(|dir| owns(Path::new(&dir), &site));
         if !alive && !busy {
             netns::remove(&site)?;
         }

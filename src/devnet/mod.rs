@@ -20,7 +20,8 @@
 //! closed space.
 //!
 //! Only processes that `devnet.json` records are ever ended, and (where the system tells) only
-//! while they run this devnet's program on the node's data directory.
+//! while they run this devnet's program on the node's data directory; and, with the hosts of a devnet, all
+//! that runs on them.
 
 mod check;
 mod claim;

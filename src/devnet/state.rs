@@ -15,6 +15,7 @@ use super::error::{DevnetError, file};
 use super::hosts;
 use super::ports;
 use super::process::{Standing, standing};
+use crate::store::disk::owner_beside_root;
 
 /// The file in a devnet's directory that describes it.
 pub const STATE_FILE: &str = "devnet.json";
@@ -215,6 +216,10 @@ impl Devnet {
             }
             opened => opened.map_err(file("open", &path))?,
         };
+        // It tells which programs to run, and with which variables.
+        if let Some(user) = owner_beside_root(&path).map_err(file("read", &path))? {
+            return Err(DevnetError::Owner { path, user });
+        }
         let mut text = String::new();
         opened.take(LONGEST).read_to_string(&mut text).map_err(file("read", &path))?;
         let wrong = |reason: String| DevnetError::State { path: path.clone(), reason };

@@ -79,12 +79,36 @@ impl Devnet {
         }
     }
 
-    /// The namespaces of this devnet.
-    fn namespaces(&self) -> Vec<String> {
+    /// What the names of this devnet's namespaces begin with.
+    fn site(&self) -> String {
         let state = std::fs::read(self.0.path().join("devnet/devnet.json")).unwrap();
         let state: Value = serde_json::from_slice(&state).unwrap();
-        let site = format!("{}-", state["site"].as_str().unwrap());
+        format!("{}-", state["site"].as_str().unwrap())
+    }
+
+    fn namespaces(&self) -> Vec<String> {
+        let site = self.site();
         names().into_iter().filter(|name| name.starts_with(&site)).collect()
+    }
+
+    /// What a program prints that is run on a host, or on the switch.
+    fn on(&self, host: &str, command: &[&str]) -> String {
+        let namespace = self.site() + host;
+        let output = Command::new("ip").args(["netns", "exec", &namespace]).args(command).output();
+        String::from_utf8(output.unwrap().stdout).unwrap()
+    }
+
+    /// Sees that the kernel was told of the rate of both links, and of the loss of node 1's.
+    fn see_links_act(&self) {
+        for host in ["node-0", "node-1"] {
+            let queue = self.on(host, &["tc", "qdisc", "show", "dev", "eth0"]);
+            assert!(queue.contains("tbf") && queue.contains("rate 10Mbit"), "{host}: {queue}");
+        }
+        let rules = self.on("switch", &["iptables", "-S", "FORWARD"]);
+        for direction in ["in", "out"] {
+            assert!(rules.contains(&format!("--physdev-{direction} node-1-eth0")), "{rules}");
+        }
+        assert!(!rules.contains("node-0-eth0") && rules.contains("--probability 0.1"), "{rules}");
     }
 }
 
@@ -122,15 +146,34 @@ fn a_devnet_is_whole_again_after_its_hosts_were_removed_and_nothing_is_left_of_i
     assert_eq!(devnet.namespaces().len(), 3, "two hosts and the switch");
     devnet.done(&["rate", "0,1", "10mbit"]);
     devnet.done(&["loss", "1", "10%"]);
+    devnet.see_links_act();
     devnet.done(&["down", "--keep"]);
     assert_eq!(devnet.namespaces(), [""; 0]);
+    // A router is put there, replaced and taken away; nobody is waited for who does not run.
+    for args in
+        [&["nat", "1"][..], &["nat", "1", "symmetric"], &["nat", "1", "--off"], &["move", "1"]]
+    {
+        assert_eq!(devnet.done(args)["connected"], false);
+    }
+    devnet.see_links_act();
     devnet.done(&["start", "0"]);
     devnet.done(&["start", "1"]);
     devnet.load();
     let rows = devnet.done(&["status"]);
     let host = |index: usize| rows["items"][index]["host"].clone();
     assert_eq!((&host(0)["rate_bits"], &host(1)["loss_percent"]), (&10_000_000.into(), &10.into()));
+    // A copy of its directory has none of its hosts.
     let all = devnet.namespaces();
+    let copy = devnet.0.path().join("copy");
+    std::fs::create_dir(&copy).unwrap();
+    std::fs::copy(devnet.0.path().join("devnet/devnet.json"), copy.join("devnet.json")).unwrap();
+    let of_copy = |args: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ocm"));
+        command.args(["devnet", "--dir"]).arg(&copy).args(args).output().unwrap()
+    };
+    let said = String::from_utf8(of_copy(&["loss", "0", "10%"]).stderr).unwrap();
+    assert!(said.contains("is a copy of the devnet in"), "{said}");
+    assert_eq!(devnet.namespaces(), all);
     devnet.done(&["down"]);
     assert!(names().iter().all(|name| !all.contains(name)));
 }

@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 
 use crate::input::RequestId;
 use crate::limits;
-use crate::node::{Asked, Node, Purpose};
+use crate::node::{Asked, Node, Purpose, Sent};
 use crate::origin::Origin;
 use crate::output::{Event, Output};
 use crate::peer::{Peer, Run, RunNumber};
@@ -67,7 +67,8 @@ impl Node {
         match request.encode() {
             Ok(bytes) => {
                 let request = self.next_id();
-                self.asked.insert(request, (asked, self.now));
+                let sent = Sent { at: self.now, bytes: bytes.len() };
+                self.asked.insert(request, (asked, sent));
                 self.out.push(Output::Send { peer, request, bytes });
             }
             // What is over a limit is not sent; it is as if the peer had not answered.
@@ -167,11 +168,12 @@ impl Node {
         bytes: &[u8],
         store: &dyn Reader,
     ) -> Result<(), ReadError> {
-        let Some((asked, since)) = self.asked.remove(&request) else { return Ok(()) };
+        let Some((asked, sent)) = self.asked.remove(&request) else { return Ok(()) };
         let peer = asked.peer();
         if let Some(peer) = self.peers.get_mut(&peer) {
             peer.unanswered = 0;
-            peer.pace.answered(bytes.len(), self.now.saturating_sub(since));
+            let moved = bytes.len().max(sent.bytes);
+            peer.pace.answered(moved, self.now.saturating_sub(sent.at));
         }
         let response = match Response::decode(bytes) {
             Ok(response) => response,

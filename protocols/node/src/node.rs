@@ -96,8 +96,7 @@ pub struct Node {
     pub(crate) refusals: VecDeque<RefusalEntry>,
     pub(crate) admissions: BTreeMap<(&'static str, &'static str), u64>,
 
-    /// And when each was asked.
-    pub(crate) asked: BTreeMap<RequestId, (Asked, u64)>,
+    pub(crate) asked: BTreeMap<RequestId, (Asked, Sent)>,
     pub(crate) jobs: BTreeMap<JobId, Job>,
     pub(crate) signing: BTreeMap<JobId, Signing>,
     /// What this input has signed elsewhere, by space.
@@ -153,6 +152,13 @@ pub(crate) enum Asked {
     Present { peer: PeerId, space: SpaceId },
     Commit { peer: PeerId, space: SpaceId },
     Prove { peer: PeerId, space: SpaceId },
+}
+
+/// When a request of ours was sent, and how long it is.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sent {
+    pub(crate) at: u64,
+    pub(crate) bytes: usize,
 }
 
 impl Asked {

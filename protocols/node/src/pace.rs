@@ -5,8 +5,8 @@ use crate::limits::{FAST_MS, ROOM, ROOM_FIRST, ROOM_LEAST, SLOW_MS};
 /// The bytes that one answer of a peer may have, by how long its answers took: on a slow link, small
 /// pages come in time where a large one never would, and leave room between them for all else.
 ///
-/// As TCP does: twice as much after an answer that was quick although it was full, half after a slow
-/// one, and a quarter after none came.
+/// What is pushed to it follows the same. As TCP does: twice as much after an answer that was quick although
+/// it, or the push, was full, half after a slow one, and a quarter after none came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Pace {
     room: u32,
@@ -24,7 +24,7 @@ impl Pace {
         self.room
     }
 
-    /// An answer of so many bytes came after so long.
+    /// An answer came after so long; it, or what it answers, has so many bytes.
     pub(crate) fn answered(&mut self, bytes: usize, millis: u64) {
         let full = bytes as u64 >= u64::from(self.room / 2);
         if millis > SLOW_MS {

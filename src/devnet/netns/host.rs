@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use super::command::{ip, run, sysctl};
 use super::error::NetnsError;
-use super::namespace::{Namespace, command_in, within};
-use super::site::{Lan, Switch};
+use super::namespace::{Namespace, command_in, within, write_etc};
+use super::site::{Lan, Switch, port_of};
 use crate::devnet::state::Nat;
 
 /// A host: a network namespace with cards. When it is dropped, what runs in it is killed.
@@ -136,7 +136,7 @@ impl Host {
     /// # Errors
     /// [`NetnsError::File`].
     pub fn write_etc(&self, name: &str, text: &str) -> Result<(), NetnsError> {
-        self.namespace.write_etc(name, text)
+        write_etc(self.name(), name, text)
     }
 
     /// A command that runs a program on this host; it becomes that program, under its own id.
@@ -179,6 +179,6 @@ impl Host {
 
     /// The other end of a card's cable.
     pub(super) fn port(&self, card: &str) -> String {
-        format!("{}-{card}", self.label)
+        port_of(&self.label, card)
     }
 }

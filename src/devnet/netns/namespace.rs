@@ -60,15 +60,6 @@ impl Namespace {
     pub(super) fn name(&self) -> &str {
         &self.name
     }
-
-    /// Writes a file that stands in for one of `/etc` for programs started in it.
-    pub(super) fn write_etc(&self, name: &str, text: &str) -> Result<(), NetnsError> {
-        let folder = Path::new(ETC).join(&self.name);
-        let path = folder.join(name);
-        std::fs::create_dir_all(&folder)
-            .and_then(|()| std::fs::write(&path, text))
-            .map_err(|source| NetnsError::File { what: "write", path, source })
-    }
 }
 
 impl Drop for Namespace {
@@ -79,6 +70,18 @@ impl Drop for Namespace {
             tracing::warn!(%error, "a network namespace is left behind");
         }
     }
+}
+
+/// Writes a file that stands in for one of `/etc` for programs started in the namespace of a name.
+///
+/// # Errors
+/// [`NetnsError::File`].
+pub(crate) fn write_etc(namespace: &str, name: &str, text: &str) -> Result<(), NetnsError> {
+    let folder = Path::new(ETC).join(namespace);
+    let path = folder.join(name);
+    std::fs::create_dir_all(&folder)
+        .and_then(|()| std::fs::write(&path, text))
+        .map_err(|source| NetnsError::File { what: "write", path, source })
 }
 
 /// What a file says that stands in for one of `/etc` in the namespace of a name.
@@ -207,7 +210,11 @@ pub(super) fn processes(name: &str) -> Result<Vec<Pid>, NetnsError> {
         return Ok(Vec::new());
     }
     let own = std::process::id().cast_signed();
-    let pids = run("ip", &["netns", "pids", name])?;
+    let pids = match run("ip", &["netns", "pids", name]) {
+        // Someone else has removed it since.
+        Err(_) if !Path::new(NAMES).join(name).exists() => return Ok(Vec::new()),
+        pids => pids?,
+    };
     let pids = pids.lines().filter_map(|line| line.trim().parse().ok());
     Ok(pids.filter(|pid| *pid != own).filter_map(Pid::from_raw).collect())
 }

@@ -105,19 +105,18 @@ impl Site {
         Ok((Host::new(namespace, label.to_owned(), self.switch.clone()), was))
     }
 
-    /// Writes a file beside the switch, which [`read_etc`](super::read_etc) finds.
-    ///
-    /// # Errors
-    /// [`NetnsError::File`].
-    pub(crate) fn write_etc(&self, name: &str, text: &str) -> Result<(), NetnsError> {
-        self.switch.namespace.write_etc(name, text)
-    }
-
-    /// Ends a host of a lasting site, if it is there.
+    /// Ends a host of a lasting site, if it is there, with the cables of these cards: what is left of a
+    /// host goes some moments after it, and a new one of its name would find its ports taken.
     ///
     /// # Errors
     /// [`NetnsError`].
-    pub(crate) fn remove_host(&self, label: &str) -> Result<(), NetnsError> {
+    pub(crate) fn remove_host(&self, label: &str, cards: &[&str]) -> Result<(), NetnsError> {
+        let name = self.switch.namespace.name();
+        for port in cards.iter().map(|card| port_of(label, card)) {
+            if ip(name, &["link", "show", &port]).is_ok() {
+                ip(name, &["link", "delete", &port])?;
+            }
+        }
         let prefix = self.switch.prefix.as_deref().unwrap_or_default();
         namespace::remove(&format!("{prefix}-{label}"))
     }
@@ -129,7 +128,6 @@ impl Site {
     /// [`NetnsError`], also where the kernel has no filter for bridges (its module `br_netfilter`).
     pub fn set_losses(&self, losses: &[(&Host, &str, u8)]) -> Result<(), NetnsError> {
         let name = self.switch.namespace.name();
-        sysctl(name, &["net.bridge.bridge-nf-call-iptables=1"])?;
         let iptables = ["netns", "exec", name, "iptables", "-w"];
         run("ip", &[&iptables, &["-F", "FORWARD"][..]].concat())?;
         for (host, card, percent) in losses {
@@ -140,8 +138,17 @@ impl Site {
                 run("ip", &[&iptables, &chosen[..], &random, &["-j", "DROP"]].concat())?;
             }
         }
-        Ok(())
+        if losses.is_empty() {
+            return Ok(());
+        }
+        // The first such rule has the kernel load what this is a variable of.
+        sysctl(name, &["net.bridge.bridge-nf-call-iptables=1"])
     }
+}
+
+/// What the other end of a card's cable is called.
+pub(super) fn port_of(label: &str, card: &str) -> String {
+    format!("{label}-{card}")
 }
 
 /// Removes the lasting site of a name, with what runs in it.
