@@ -29,6 +29,8 @@ pub mod limits {
     pub const LEVEL: i32 = 3;
     /// Bytes of a file that holds a passphrase.
     pub const PASSPHRASE_BYTES: u64 = 4096;
+    /// Bytes of a file of identities, some hundred each.
+    pub const IDENTITY_BYTES: u64 = 64 * 1024;
     /// Recipients of one bundle.
     pub const RECIPIENTS: usize = 64;
     /// Bytes before the content of an encrypted bundle: some hundred for each recipient, and what is

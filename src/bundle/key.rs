@@ -94,8 +94,8 @@ impl Key {
     /// When the file cannot be read, or holds something else.
     pub fn add_identities(&mut self, path: &Path) -> Result<(), KeyError> {
         let wrong = |why: String| KeyError::Identity { path: path.to_owned(), why };
-        let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-        let identities = age::IdentityFile::from_buffer(std::io::BufReader::new(file))
+        let text = read_limited(path, limits::IDENTITY_BYTES).map_err(wrong)?;
+        let identities = age::IdentityFile::from_buffer(text.as_bytes())
             .map_err(|error| wrong(error.to_string()))?
             .into_identities()
             .map_err(|error| wrong(error.to_string()))?;
@@ -126,13 +126,18 @@ fn some(passphrase: String) -> Result<SecretString, KeyError> {
 /// When the file cannot be read, or is longer than any passphrase.
 pub(crate) fn read_passphrase(path: &Path) -> Result<String, KeyError> {
     let wrong = |why: String| KeyError::Passphrase { path: path.to_owned(), why };
-    let file = std::fs::File::open(path).map_err(|error| wrong(error.to_string()))?;
-    let mut text = String::new();
-    let most = limits::PASSPHRASE_BYTES;
-    file.take(most + 1).read_to_string(&mut text).map_err(|error| wrong(error.to_string()))?;
-    if text.len() as u64 > most {
-        return Err(wrong(format!("it is larger than {most} bytes")));
-    }
+    let mut text = read_limited(path, limits::PASSPHRASE_BYTES).map_err(wrong)?;
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
+    Ok(text)
+}
+
+/// The text of a file of at most so many bytes, or what is wrong with it.
+fn read_limited(path: &Path, most: u64) -> Result<String, String> {
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut text = String::new();
+    file.take(most + 1).read_to_string(&mut text).map_err(|error| error.to_string())?;
+    if text.len() as u64 > most {
+        return Err(format!("it is larger than {most} bytes"));
+    }
     Ok(text)
 }

@@ -219,6 +219,9 @@ fn keys_that_are_none_are_named() {
         assert!(said.contains(why), "{said}");
     }
     assert!(key.add_identities(&dir.path().join("gone")).is_err());
+    std::fs::write(&path, "# a comment\n".repeat(6_000)).unwrap();
+    let said = key.add_identities(&path).unwrap_err().to_string();
+    assert!(said.contains("larger than 65536 bytes"), "{said}");
     let texts = ["age1nobody".to_owned()];
     assert!(Lock::to_recipients(&texts).err().unwrap().to_string().contains("age1nobody"));
     assert!(Lock::with_passphrase(String::new()).is_err());
