@@ -116,6 +116,9 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
             let whole = Groups::whole(devnet.nodes.len());
             let left = partition::arrange(&mut devnet, dir, &whole, &patience)?;
             let mut people = "all nodes reach each other again\n".to_owned();
+            if left.len() == devnet.nodes.len() {
+                people = "no node runs; none is kept from others any more\n".to_owned();
+            }
             if !left.is_empty() && devnet.site.is_none() {
                 let left: Vec<String> = left.iter().map(ToString::to_string).collect();
                 people = format!(
@@ -139,6 +142,14 @@ fn carry_out(dir: &Path, command: DevnetCommand, json: bool) -> Result<Option<Sh
         DevnetCommand::Move { index } => {
             let nat = devnet.node(index)?.host.as_ref().and_then(|host| host.nat);
             resettle(&mut devnet, dir, index, nat, &patience)?
+        }
+        DevnetCommand::Nat { index, off: true, .. } if !partition::is_behind(&devnet, index) => {
+            let error = if devnet.site.is_none() {
+                DevnetError::NoHosts
+            } else {
+                DevnetError::NoRouter { index: devnet.node(index)?.index }
+            };
+            return Err(error);
         }
         DevnetCommand::Nat { index, kind, off } => {
             resettle(&mut devnet, dir, index, (!off).then_some(kind), &patience)?
@@ -170,7 +181,11 @@ fn resettle(
     patience: &Patience,
 ) -> Result<Shown, DevnetError> {
     let host = links::resettle(devnet, dir, index, nat)?;
-    complain(&format!("devnet: node {index} is at {host}; its peers miss it, and find it again"));
+    if devnet.node(index)?.standing(&devnet.executable) == Standing::Ours {
+        complain(&format!(
+            "devnet: node {index} is at {host}; its peers miss it, and find it again"
+        ));
+    }
     let found = links::until_found(devnet, index, &host, patience)?;
     let connected = if found { "connected again" } else { "does not run" };
     let people = format!("node {index} is at {host}, and {connected}\n");
@@ -311,7 +326,9 @@ fn next_steps(dir: &Path, devnet: &Devnet) -> String {
         "status".to_owned(),
         "down".to_owned(),
     ];
-    let lines: String = lines.iter().map(|line| format!("{begin} {line}\n")).collect();
+    let links = ["loss 0,1 30%", "rate 1 64kbit", "move 1", "nat 1"].map(str::to_owned);
+    let links = links.iter().filter(|_| devnet.site.is_some());
+    let lines: String = links.chain(&lines).map(|line| format!("{begin} {line}\n")).collect();
     format!("\nthe federation is running; try\n{lines}")
 }
 

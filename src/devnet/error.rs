@@ -150,6 +150,12 @@ pub enum DevnetError {
          devnet up --netns` (as root on Linux)"
     )]
     NoHosts,
+    /// There is no router to take away.
+    #[error("node {index} is behind no router: `ocm devnet nat {index}` puts it behind one")]
+    NoRouter {
+        /// The node.
+        index: usize,
+    },
     /// Another user says what root is to run.
     #[error(
         "{path} belongs to user {user}, and root does not run what it names: run `sudo -u '#{user}' ocm \
@@ -270,6 +276,7 @@ impl DevnetError {
             | Self::PortRange { .. }
             | Self::Groups(_)
             | Self::NoHosts
+            | Self::NoRouter { .. }
             | Self::Copy { .. }
             | Self::Owner { .. }
             | Self::Relay

@@ -29,7 +29,7 @@ const INNER: &str = "eth1";
 /// Addresses behind a router, and the router's own there.
 const HOME: [&str; 2] = ["192.168.1.2/24", "192.168.1.1/24"];
 const HOME_ROUTER: Ipv4Addr = Ipv4Addr::new(192, 168, 1, 1);
-/// The file of the switch that names the devnet's directory.
+/// The file that names the devnet's directory, beside those of the hosts of the site.
 const WHOSE: &str = "devnet";
 
 /// The addresses are those meant for tests of networks (RFC 2544, 198.18.0.0/15), which nodes take for
@@ -53,9 +53,9 @@ pub(crate) struct Hosts {
 
 impl Hosts {
     /// Plans a host for each node, which [`Hosts::raise`] makes.
-    pub(crate) fn plan(devnet: &mut Devnet) -> Result<(), DevnetError> {
+    pub(crate) fn plan(devnet: &mut Devnet, dir: &Path) -> Result<(), DevnetError> {
         netns::can_run()?;
-        sweep()?;
+        sweep(dir)?;
         devnet.site = Some(format!("{PREFIX}{}", netns::this_process()));
         for node in &mut devnet.nodes {
             let address = address(node.index, 0);
@@ -73,7 +73,7 @@ impl Hosts {
             return Err(DevnetError::Copy { dir: dir.to_owned(), of: other });
         }
         // Before anything is there that another command could take for left behind.
-        netns::write_etc(&format!("{name}-switch"), WHOSE, &dir.display().to_string())?;
+        netns::write_etc(&owner_of(name), WHOSE, &dir.display().to_string())?;
         let hosts = Self { site: Site::lasting(name)? };
         let mut made = false;
         for node in &devnet.nodes {
@@ -226,6 +226,11 @@ fn router(node: &NodeEntry) -> String {
     format!("router-{}", node.index)
 }
 
+/// Whether the host of a node is there.
+pub(crate) fn is_there(site: &str, node: &NodeEntry) -> bool {
+    netns::exists(&namespace(site, node))
+}
+
 /// Whether a name is one that [`Hosts::plan`] gives: no other one is removed, whatever a file says.
 pub(crate) fn is_site(name: &str) -> bool {
     let number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
@@ -241,9 +246,14 @@ pub(crate) fn remove(devnet: &Devnet, dir: &Path) -> Result<(), DevnetError> {
     }
 }
 
+/// The place of that file: no host, so that no program is shown it.
+fn owner_of(site: &str) -> String {
+    format!("{site}-owner")
+}
+
 /// The directory of the devnet that a site is of, if it is another one than this.
 fn other_owner(site: &str, dir: &Path) -> Option<PathBuf> {
-    let owner = netns::read_etc(&format!("{site}-switch"), WHOSE).map(PathBuf::from);
+    let owner = netns::read_etc(&owner_of(site), WHOSE).map(PathBuf::from);
     owner.filter(|owner| owner != dir && owns(owner, site))
 }
 
@@ -252,12 +262,15 @@ fn owns(dir: &Path, site: &str) -> bool {
     Devnet::load(dir).is_ok_and(|devnet| devnet.site.as_deref() == Some(site))
 }
 
-/// Removes the hosts of devnets whose directory is gone; those on which something runs are left alone.
-fn sweep() -> Result<(), DevnetError> {
+/// Removes the hosts of devnets whose directory is gone, with the nodes that it was of, and those that this
+/// directory, in which there is no devnet, had. Of one that has another devnet now, those on which
+/// something runs are left alone.
+fn sweep(own: &Path) -> Result<(), DevnetError> {
     for (site, busy) in netns::sites(PREFIX)? {
-        let dir = netns::read_etc(&format!("{site}-switch"), WHOSE);
-        let alive = dir.is_some_and(|dir| owns(Path::new(&dir), &site));
-        if !alive && !busy {
+        let dir = netns::read_etc(&owner_of(&site), WHOSE).map(PathBuf::from);
+        let alive = dir.as_ref().is_some_and(|dir| owns(dir, &site));
+        let gone = dir.is_some_and(|dir| dir == own || !dir.exists());
+        if !alive && (gone || !busy) {
             netns::remove(&site)?;
         }
     }

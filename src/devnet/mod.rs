@@ -153,18 +153,22 @@ pub enum DevnetCommand {
         rate: Rate,
     },
     /// Give a node's host another address, and wait until it is connected again (with --netns)
-    #[command(after_help = "Example:\n  ocm devnet move 2")]
+    #[command(
+        after_help = "Example:\n  ocm devnet move 2\n\nIts peers miss it after 20 to 40 s; it has up to \
+                      180 s to be connected again."
+    )]
     Move {
         /// The node
         #[arg(value_name = "I")]
         index: usize,
     },
-    /// Put a node's host behind a router that translates addresses, and wait until it is connected \
+    /// Put a node's host behind a router that translates addresses, and wait until it is connected
     /// again (with --netns)
     #[command(
         after_help = "Example:\n  ocm devnet nat 1\n  ocm devnet nat 2 symmetric\n  ocm devnet nat 1 \
                       --off\n\nThe others reach it no more, it reaches them; two behind routers \
-                      meet through node 0, which is a relay."
+                      meet through node 0, which is a relay. Each time it gets another address, too, \
+                      and has up to 180 s to be connected again."
     )]
     Nat {
         /// The node, any but node 0

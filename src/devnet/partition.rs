@@ -170,7 +170,8 @@ fn arrange_nodes(
             .collect();
         check::apart(node, &apart)
     })?;
-    until_connected(devnet, nodes, groups, patience, check::connected)
+    let phase = "groups are connected within";
+    until_connected(devnet, nodes, groups, patience, phase, check::connected)
 }
 
 /// Waits until this look at each of the nodes finds what is awaited of those that it is to be connected
@@ -180,11 +181,12 @@ pub(super) fn until_connected(
     nodes: &[Node],
     groups: &Groups,
     patience: &Patience,
+    phase: &'static str,
     look: impl Fn(&Node, &[PeerName]) -> Look<()> + Sync,
 ) -> Result<(), DevnetError> {
     let running: BTreeSet<usize> = nodes.iter().map(Node::index).collect();
     let all: Vec<&Node> = nodes.iter().collect();
-    each(&all, patience, "groups are connected within", |node, attempt| {
+    each(&all, patience, phase, |node, attempt| {
         let near: Vec<PeerName> = peers_of(devnet, node.index(), false)
             .into_iter()
             .filter(|peer| running.contains(&peer.index))

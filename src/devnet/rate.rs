@@ -20,7 +20,7 @@ impl FromStr for Rate {
     fn from_str(text: &str) -> Result<Self, String> {
         let wrong = || {
             format!(
-                "{text:?} is no rate from 8kbit to 100gbit a second: write 64kbit, 1mbit or off"
+                "{text:?} is no whole number of kbit, mbit or gbit from 8kbit to 100gbit: write 64kbit, 1mbit or off"
             )
         };
         let lower = text.trim().to_ascii_lowercase();
@@ -50,8 +50,9 @@ impl fmt::Display for Rate {
 pub(super) fn percent(text: &str) -> Result<u8, String> {
     let number = text.trim().strip_suffix('%').unwrap_or(text.trim()).trim_end();
     let percent = number.parse().ok().filter(|percent| *percent <= 100);
-    percent
-        .ok_or_else(|| format!("{text:?} is no share of packets: write a number from 0% to 100%"))
+    percent.ok_or_else(|| {
+        format!("{text:?} is no share of packets: write a whole number from 0% to 100%")
+    })
 }
 
 #[cfg(test)]

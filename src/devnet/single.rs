@@ -68,6 +68,7 @@ pub(crate) fn exec(
         Err(error) => return error,
     };
     let mut command = match &devnet.site {
+        Some(site) if !hosts::is_there(site, node) => return DevnetError::NotRunning(index),
         Some(site) => hosts::command(site, node, &program),
         None => Command::new(&program),
     };

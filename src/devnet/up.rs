@@ -90,7 +90,7 @@ impl<'a> Build<'a> {
         let base = choose(plan.base_port, plan.nodes)?;
         let mut devnet = Devnet::plan(dir, plan.executable, plan.nodes, base.port, plan.settings)?;
         if plan.netns {
-            Hosts::plan(&mut devnet)?;
+            Hosts::plan(&mut devnet, dir)?;
         }
         devnet.save(dir)?;
         for node in &devnet.nodes {

@@ -219,8 +219,6 @@ fn a_devnet_of_processes_has_no_links_and_one_whose_directory_is_gone_is_removed
         assert!(code == Some(2) && said.contains("--netns"), "{said}");
     }
     let all = devnet.namespaces();
-    devnet.done(&["kill", "0"]);
-    devnet.done(&["kill", "1"]);
     std::fs::remove_dir_all(devnet.0.path().join("devnet")).unwrap();
     devnet.done(&["up", "--netns", "--nodes", "2"]);
     assert!(names().iter().all(|name| !all.contains(name)));

@@ -32,7 +32,7 @@ pub use super::state::Nat;
 pub use error::NetnsError;
 pub use host::Host;
 pub use namespace::sweep;
-pub(crate) use namespace::{command_in, read_etc, this_process, within, write_etc};
+pub(crate) use namespace::{command_in, exists, read_etc, this_process, within, write_etc};
 pub use site::{Lan, Site};
 pub(crate) use site::{remove, sites};
 

@@ -37,7 +37,7 @@ impl Namespace {
     /// A lasting namespace, which is made where it is not there. Says whether it was.
     pub(super) fn lasting(name: String) -> Result<(Self, bool), NetnsError> {
         let namespace = Self { name, lasting: true };
-        let was = Path::new(NAMES).join(&namespace.name).exists();
+        let was = exists(&namespace.name);
         Ok((if was { namespace } else { Self::make(namespace)? }, was))
     }
 
@@ -204,15 +204,20 @@ fn end_processes(name: &str) -> Result<(), NetnsError> {
     Ok(())
 }
 
+/// Whether there is a namespace of a name.
+pub(crate) fn exists(name: &str) -> bool {
+    Path::new(NAMES).join(name).exists()
+}
+
 /// What runs in a namespace, but for this process; nothing where there is none.
 pub(super) fn processes(name: &str) -> Result<Vec<Pid>, NetnsError> {
-    if !Path::new(NAMES).join(name).exists() {
+    if !exists(name) {
         return Ok(Vec::new());
     }
     let own = std::process::id().cast_signed();
     let pids = match run("ip", &["netns", "pids", name]) {
         // Someone else has removed it since.
-        Err(_) if !Path::new(NAMES).join(name).exists() => return Ok(Vec::new()),
+        Err(_) if !exists(name) => return Ok(Vec::new()),
         pids => pids?,
     };
     let pids = pids.lines().filter_map(|line| line.trim().parse().ok());

@@ -163,13 +163,14 @@ pub(crate) fn remove(name: &str) -> Result<(), NetnsError> {
     result
 }
 
-/// The lasting sites whose names begin so, and whether anything runs in them.
+/// The lasting sites whose names begin so and of which an owner is known (`NAME-owner` stands beside its
+/// hosts), and whether anything runs in them.
 ///
 /// # Errors
 /// [`NetnsError`].
 pub(crate) fn sites(prefix: &str) -> Result<Vec<(String, bool)>, NetnsError> {
     let parts = namespace::lasting(prefix);
-    let names = parts.iter().filter_map(|part| part.strip_suffix("-switch"));
+    let names = parts.iter().filter_map(|part| part.strip_suffix("-owner"));
     names
         .map(|name| {
             let own = parts.iter().filter(|part| part.starts_with(&format!("{name}-")));

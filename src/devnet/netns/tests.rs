@@ -255,6 +255,9 @@ fn a_lasting_site_is_found_again_until_it_is_removed() {
     // Nobody else removes it, although it is no process's.
     drop((a, b, site));
     assert!(sweep().unwrap().iter().all(|removed| !removed.starts_with(&name)));
+    assert_eq!(sites(&name).unwrap(), [], "nobody says whose it is");
+    write_etc(&format!("{name}-owner"), "whose", "ours").unwrap();
+    assert_eq!(read_etc(&format!("{name}-owner"), "whose").as_deref(), Some("ours"));
     assert!(sites(&name).unwrap().iter().any(|(found, busy)| *found == name && !busy));
     remove(&name).unwrap();
     assert_eq!(sites(&name).unwrap(), []);
