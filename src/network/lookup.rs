@@ -274,9 +274,12 @@ impl Network {
         }
     }
 
-    /// Whether a peer is known for nothing but that a lookup told of it.
+    /// Whether a peer is known for nothing but that a lookup told of it: it shares no space, and no
+    /// place is held or wanted there.
     pub(super) fn is_stranger(&self, peer: &PeerId) -> bool {
-        !self.lookups.sharing.contains(peer) && self.table.is_known_only_by(peer, &[Source::Lookup])
+        !self.lookups.sharing.contains(peer)
+            && !self.reservations.contains_key(peer)
+            && self.table.is_known_only_by(peer, &[Source::Lookup])
     }
 
     /// How it does.

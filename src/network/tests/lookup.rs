@@ -151,6 +151,10 @@ async fn strangers_are_left_and_those_who_share_a_space_are_not() {
     assert!(nodes[2].network.worth_remembering().iter().all(|known| known.peer != t));
     nodes[2].network.set_sharing([b].into());
     nodes[3].network.set_sharing([a].into());
+    assert!(nodes[2].network.is_stranger(&t));
+    nodes[2].network.reservations.entry(t).or_default();
+    assert!(!nodes[2].network.is_stranger(&t), "it relays for this node");
+    nodes[2].network.reservations.clear();
     nodes[2].network.leave_strangers(0);
     assert!(nodes[2].network.is_connected(&t), "a moment ago");
     nodes[2].network.leave_strangers(u64::MAX);
