@@ -302,6 +302,12 @@ fn explain(error: &clap::Error, io: &mut Io<'_>) -> Exit {
 
 fn carry_out(cli: Cli, environment: &Environment, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let Cli { mut global, command } = cli;
+    if let (Command::Devnet(_), Some(flag)) = (&command, global.overrides.first()) {
+        return Err(Failure::Usage(format!(
+            "`ocm devnet` has no configuration, and {flag} would change nothing: its nodes take some \
+             variables of yours (OCM_LOG_LEVEL, OCM_NETWORK_QUIC, …; see `ocm devnet up --help`)"
+        )));
+    }
     let level = match (global.verbose, global.quiet) {
         (0, 0) => None,
         (1, _) => Some("debug"),

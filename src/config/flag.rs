@@ -45,6 +45,13 @@ impl Overrides {
         self
     }
 
+    /// The first flag that was given, as it was written; `None` where there was none.
+    #[must_use]
+    pub fn first(&self) -> Option<&str> {
+        let file = self.file.as_ref().map(|_| "--config");
+        file.or_else(|| self.settings.values().map(|(_, flag)| flag.as_str()).next())
+    }
+
     /// The configuration file that `--config` names.
     #[must_use]
     pub fn config_file(&self) -> Option<&Path> {

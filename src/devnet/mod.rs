@@ -76,7 +76,11 @@ pub struct DevnetArgs {
 #[derive(Debug, Clone, Subcommand)]
 pub enum DevnetCommand {
     /// Start a federation, and see that it is one: connected, shared, verified, equal
-    #[command(after_help = "Example:\n  ocm devnet up --nodes 3")]
+    #[command(
+        after_help = "Example:\n  ocm devnet up --nodes 3\n\nOf your environment, nodes get \
+                      OCM_DATABASE_CACHE_MIB, OCM_LOG_FORMAT, OCM_LOG_LEVEL, OCM_NETWORK_QUIC, \
+                      OCM_NETWORK_SYNC_INTERVAL_SECONDS and OCM_NETWORK_TCP."
+    )]
     Up(UpArgs),
     /// Show each node: its process, peers, memories and parity
     #[command(after_help = "Example:\n  ocm devnet status")]

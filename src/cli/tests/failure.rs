@@ -129,3 +129,15 @@ fn output_that_nobody_reads_is_no_error() {
     // What was found wrong stays wrong.
     assert_eq!(close(&["memory", "verify", "v1"]), (Exit::Wrong, String::new()));
 }
+
+#[test]
+fn flags_that_would_change_nothing_of_a_devnet_are_refused() {
+    let person = Person::new();
+    for flag in ["--network-quic=false", "--config=/none.toml", "--set=network.mdns=false"] {
+        let ran = person.run_with(&["devnet", "--dir", "/none", "status", flag], b"");
+        assert_eq!(ran.exit, Exit::Usage, "{}", ran.errors);
+        let name = flag.split('=').next().unwrap();
+        assert!(ran.errors.contains(name), "{flag}: {}", ran.errors);
+        assert!(ran.errors.contains("would change nothing"), "{}", ran.errors);
+    }
+}
