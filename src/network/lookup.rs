@@ -5,12 +5,12 @@ mod behaviour;
 mod store;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p::kad::{self, QueryId, QueryResult};
 use libp2p::metrics::Recorder as _;
 use libp2p::swarm::ConnectionId;
-use libp2p::{StreamProtocol, identify};
+use libp2p::{Multiaddr, StreamProtocol, identify};
 use ocm_discovery::{Lookup, LookupKey, PeerId, Sighting, Source};
 use ocm_record::SpaceId;
 
@@ -45,6 +45,8 @@ pub(super) struct Lookups {
     wanted: BTreeSet<PeerId>,
     /// Connected peers with which a space is shared.
     sharing: BTreeSet<PeerId>,
+    /// Where those answer that have yet to prove that they are spoken to; connected ones alone.
+    unproved: BTreeMap<PeerId, BTreeSet<Multiaddr>>,
     /// How many answered in the last round, once there was one.
     answered: Option<u32>,
     /// Peers that were told of as holding a space and not known before, so far.
@@ -58,6 +60,14 @@ struct Round {
     /// The query for the announcement, then that for the others.
     query: QueryId,
     found: bool,
+}
+
+#[cfg(test)]
+impl Lookups {
+    /// Whether no round is under way, and nobody waits to be asked.
+    pub(super) fn is_idle(&self) -> bool {
+        self.round.is_none() && self.unproved.is_empty()
+    }
 }
 
 impl Network {
@@ -80,10 +90,24 @@ impl Network {
         self.swarm.behaviour_mut().lookup.as_mut()
     }
 
-    /// Answers a peer no lookups until it has proved that it is spoken to.
-    pub(super) fn hear_lookups_of(&mut self, peer: &PeerId, proved: bool) {
+    /// A peer has proved that it is spoken to: it is heard, and asked if it answers.
+    pub(super) fn on_proved(&mut self, peer: &PeerId) {
+        let answers = self.lookups.unproved.remove(peer);
+        let Some(name) = to_libp2p(peer) else { return };
+        let Some(lookup) = self.lookup() else { return };
+        lookup.trust(name);
+        if let Some(addresses) = answers {
+            self.route(&name, addresses);
+            // Rounds that led to it went on without it.
+            self.look_up_soon();
+        }
+    }
+
+    /// Asks a peer no more that is not spoken to.
+    pub(super) fn ask_no_more(&mut self, peer: &PeerId) {
+        self.lookups.unproved.remove(peer);
         if let (Some(name), Some(lookup)) = (to_libp2p(peer), self.lookup()) {
-            lookup.hear(name, proved);
+            lookup.unroute(&name);
         }
     }
 
@@ -195,8 +219,9 @@ impl Network {
     }
 
     /// A peer says which protocols it speaks: one that answers is asked from now on, at the address
-    /// that it was dialled at, or from which it came, at the ports that it names. Where it says so for
-    /// the `first` time in a connection, it may have forgotten what it was told before.
+    /// that it was dialled at, or from which it came, at the ports that it names; one that has yet to
+    /// prove that it is spoken to, from when it has. Where it says so for the `first` time in a
+    /// connection, it may have forgotten what it was told before.
     pub(super) fn on_speaks(
         &mut self,
         peer: &PeerId,
@@ -204,45 +229,56 @@ impl Network {
         info: &identify::Info,
         first: bool,
     ) {
-        let Some(name) = to_libp2p(peer).filter(|_| self.lookup().is_some()) else { return };
-        let answers = info.protocols.contains(&StreamProtocol::new(LOOKUP_PROTOCOL));
-        let addresses = match self.connected.incoming_ip(peer, id) {
+        if self.is_refused(peer) || self.lookup().is_none() {
+            return;
+        }
+        if !info.protocols.contains(&StreamProtocol::new(LOOKUP_PROTOCOL)) {
+            self.ask_no_more(peer);
+            return;
+        }
+        let addresses: BTreeSet<Multiaddr> = match self.connected.incoming_ip(peer, id) {
             Some(ip) => info
                 .listen_addrs
                 .iter()
                 .filter_map(parts)
                 .map(|(_, port, transport)| multiaddr(ip, port, transport))
+                .take(told::ADDRESSES)
                 .collect(),
             None => self.connected.dialled_address(peer).cloned().into_iter().collect(),
         };
-        let addresses: BTreeSet<_> = addresses;
-        let Some(lookup) = self.lookup() else { return };
-        if !answers {
-            lookup.unroute(&name);
+        if self.unproved.contains(peer) {
+            self.lookups.unproved.insert(*peer, addresses);
             return;
         }
-        let mut more = first;
-        for address in addresses.into_iter().take(told::ADDRESSES) {
-            more |= lookup.route(name, address);
-        }
+        let Some(name) = to_libp2p(peer) else { return };
+        let more = self.route(&name, addresses) || first;
         // Those that a round leads to are told in that round.
         if more && !self.table.is_known_only_by(peer, &[Source::Lookup]) {
             self.look_up_soon();
         }
     }
 
+    /// Lets a peer be asked at these addresses. Returns whether it is one more.
+    fn route(&mut self, name: &libp2p::PeerId, addresses: BTreeSet<Multiaddr>) -> bool {
+        let Some(lookup) = self.lookup() else { return false };
+        let mut more = false;
+        for address in addresses {
+            more |= lookup.route(*name, address);
+        }
+        more
+    }
+
     /// A peer was dialled in vain.
     pub(super) fn on_unreached(&mut self, peer: &PeerId) {
-        if let Some(name) = to_libp2p(peer).filter(|_| !self.connected.contains(peer))
-            && let Some(lookup) = self.lookup()
-        {
-            lookup.unroute(&name);
+        if !self.connected.contains(peer) {
+            self.ask_no_more(peer);
         }
     }
 
     /// The last connection with a peer is gone. One that shared no space was there for a lookup, of
     /// this node or of its own, and is not dialled for being known.
     pub(super) fn on_left(&mut self, peer: &PeerId) {
+        self.lookups.unproved.remove(peer);
         let passing = [Source::Lookup, Source::Incoming];
         if self.lookup().is_some()
             && !self.lookups.sharing.contains(peer)

@@ -16,6 +16,7 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use ocm_discovery::{LookupKey, network_of};
+use ocm_node::Allowed;
 
 use super::store::Store;
 use super::told::{ADDRESSES, announced, believed};
@@ -42,7 +43,9 @@ const MESSAGE_BYTES: usize = 32 * 1024;
 const PEERS_TOLD: usize = kad::K_VALUE.get();
 
 type Library = kad::Behaviour<Store>;
-type Said = <<Library as NetworkBehaviour>::ConnectionHandler as ConnectionHandler>::ToBehaviour;
+type Handler = <Library as NetworkBehaviour>::ConnectionHandler;
+type Said = <Handler as ConnectionHandler>::ToBehaviour;
+type Asked = <Handler as ConnectionHandler>::FromBehaviour;
 
 /// What comes of it.
 #[derive(Debug)]
@@ -64,8 +67,10 @@ pub(crate) struct Behaviour {
     /// Where any number of peers may be.
     exempt: Vec<IpRange>,
     connections: HashMap<ConnectionId, (PeerId, Option<IpAddr>)>,
-    /// Who has yet to prove that it is spoken to, and is not heard until then.
-    unproved: HashSet<PeerId>,
+    /// Who is spoken to; `None` where everyone is. Others are neither asked nor heard.
+    allowed: Option<Allowed>,
+    /// Who has proved that it is one of those, and is connected.
+    proved: HashSet<PeerId>,
     routes: HashMap<PeerId, Route>,
     events: VecDeque<Event>,
     /// Announcements of others that are kept, and under how many keys.
@@ -84,7 +89,12 @@ struct Route {
 }
 
 impl Behaviour {
-    pub(crate) fn new(own: PeerId, mode: LookupMode, exempt: Vec<IpRange>) -> Self {
+    pub(crate) fn new(
+        own: PeerId,
+        mode: LookupMode,
+        exempt: Vec<IpRange>,
+        allowed: Option<Allowed>,
+    ) -> Self {
         let mut config = kad::Config::new(StreamProtocol::new(LOOKUP_PROTOCOL));
         // A path by each of several neighbours: one that lies leads astray one path.
         config.disjoint_query_paths(true);
@@ -107,7 +117,8 @@ impl Behaviour {
             serves,
             exempt,
             connections: HashMap::new(),
-            unproved: HashSet::new(),
+            allowed,
+            proved: HashSet::new(),
             routes: HashMap::new(),
             events: VecDeque::new(),
             kept: (0, 0),
@@ -209,18 +220,33 @@ impl Behaviour {
         self.inner.on_swarm_event(FromSwarm::DialFailure(failure));
     }
 
-    /// Hears a peer no more, or again.
-    pub(super) fn hear(&mut self, peer: PeerId, proved: bool) {
-        if proved {
-            self.unproved.remove(&peer);
-        } else {
-            self.unproved.insert(peer);
-        }
+    /// Takes a peer for one that is spoken to, as long as it is connected.
+    pub(super) fn trust(&mut self, peer: PeerId) {
+        self.proved.insert(peer);
     }
 
-    /// Whether what a peer asks is heard.
-    pub(in crate::network) fn hears(&self, peer: &PeerId) -> bool {
-        !self.unproved.contains(peer)
+    /// Whether a peer is asked, and what it asks heard.
+    pub(in crate::network) fn speaks_to(&self, peer: &PeerId) -> bool {
+        let Some(allowed) = &self.allowed else { return true };
+        let listed = from_libp2p(peer).is_some_and(|peer| allowed.peers.contains(&peer));
+        listed || self.proved.contains(peer)
+    }
+
+    /// A handler for a new connection with a peer, made by the library together with what its queries
+    /// wait to ask there. A peer that is not spoken to is not asked.
+    fn handler(
+        &mut self,
+        peer: PeerId,
+        make: impl Fn(&mut Library) -> Result<Handler, ConnectionDenied>,
+    ) -> Result<Handler, ConnectionDenied> {
+        let handler = make(&mut self.inner)?;
+        if self.speaks_to(&peer) {
+            return Ok(handler);
+        }
+        // The questions go with the first handler; there are none for a second one.
+        drop(handler);
+        self.go_without(peer);
+        make(&mut self.inner)
     }
 
     /// What a query wants: the peer that it is to speak with, and where that is said to be.
@@ -260,7 +286,7 @@ impl Behaviour {
                 | Said::PutRecord { .. }
                 | Said::AddProvider { .. }
         );
-        if asks && !self.hears(&source) {
+        if asks && !self.speaks_to(&source) {
             return None;
         }
         match said {
@@ -311,7 +337,9 @@ impl NetworkBehaviour for Behaviour {
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.connections.insert(id, (peer, ip_of(remote)));
-        self.inner.handle_established_inbound_connection(id, peer, local, remote)
+        self.handler(peer, |inner| {
+            inner.handle_established_inbound_connection(id, peer, local, remote)
+        })
     }
 
     fn handle_established_outbound_connection(
@@ -323,7 +351,9 @@ impl NetworkBehaviour for Behaviour {
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
         self.connections.insert(id, (peer, ip_of(address)));
-        self.inner.handle_established_outbound_connection(id, peer, address, role, port_use)
+        self.handler(peer, |inner| {
+            inner.handle_established_outbound_connection(id, peer, address, role, port_use)
+        })
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -340,7 +370,7 @@ impl NetworkBehaviour for Behaviour {
             FromSwarm::ConnectionClosed(closed) => {
                 self.connections.remove(&closed.connection_id);
                 if closed.remaining_established == 0 {
-                    self.unproved.remove(&closed.peer_id);
+                    self.proved.remove(&closed.peer_id);
                 }
                 self.inner.on_swarm_event(event);
             }
@@ -371,6 +401,11 @@ impl NetworkBehaviour for Behaviour {
             let Poll::Ready(wish) = self.inner.poll(context) else { return Poll::Pending };
             match wish {
                 ToSwarm::Dial { opts } => self.want(&opts),
+                ToSwarm::NotifyHandler { peer_id, event, .. }
+                    if is_question(&event) && !self.speaks_to(&peer_id) =>
+                {
+                    self.go_without(peer_id);
+                }
                 ToSwarm::NewExternalAddrOfPeer { .. } => {}
                 ToSwarm::GenerateEvent(event) => {
                     if let kad::Event::RoutingUpdated { old_peer: Some(old), .. } = &event {
@@ -384,6 +419,18 @@ impl NetworkBehaviour for Behaviour {
             }
         }
     }
+}
+
+/// Whether it asks a peer something, or tells it of an announcement.
+const fn is_question(event: &Asked) -> bool {
+    matches!(
+        event,
+        Asked::FindNodeReq { .. }
+            | Asked::GetProvidersReq { .. }
+            | Asked::AddProvider { .. }
+            | Asked::GetRecord { .. }
+            | Asked::PutRecord { .. }
+    )
 }
 
 #[cfg(test)]

@@ -2,6 +2,9 @@
 
 use std::net::Ipv4Addr;
 
+use libp2p::core::ConnectedPoint;
+use libp2p::swarm::ConnectionHandlerEvent;
+use libp2p::swarm::behaviour::ConnectionEstablished;
 use ocm_discovery::ProviderLimits;
 use ocm_record::SigningKey;
 
@@ -20,7 +23,56 @@ fn peer(seed: u16) -> PeerId {
 }
 
 fn server() -> Behaviour {
-    Behaviour::new(peer(0), LookupMode::Server, vec!["100.64.0.0/16".parse().unwrap()])
+    Behaviour::new(peer(0), LookupMode::Server, vec!["100.64.0.0/16".parse().unwrap()], None)
+}
+
+fn choosy() -> Behaviour {
+    Behaviour { allowed: Some(Allowed::default()), ..server() }
+}
+
+/// Has a peer connect. Returns whether it was asked something as it did.
+fn connects(behaviour: &mut Behaviour, id: usize, peer: PeerId) -> bool {
+    let id = ConnectionId::new_unchecked(id);
+    let address: Multiaddr = "/ip4/198.51.100.1/tcp/1".parse().unwrap();
+    let (role, port_use) = (Endpoint::Dialer, PortUse::New);
+    let handler = behaviour
+        .handle_established_outbound_connection(id, peer, &address, role, port_use)
+        .unwrap();
+    let endpoint =
+        ConnectedPoint::Dialer { address: address.clone(), role_override: role, port_use };
+    behaviour.on_swarm_event(FromSwarm::ConnectionEstablished(ConnectionEstablished {
+        peer_id: peer,
+        connection_id: id,
+        endpoint: &endpoint,
+        failed_addresses: &[],
+        other_established: 0,
+    }));
+    asks_at_once(handler)
+}
+
+/// Whether a handler has a question waiting.
+fn asks_at_once(mut handler: Handler) -> bool {
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    matches!(
+        handler.poll(&mut context),
+        Poll::Ready(ConnectionHandlerEvent::OutboundSubstreamRequest { .. })
+    )
+}
+
+/// Polls to the end. Returns who was asked, and whom queries want to speak with.
+fn polled(behaviour: &mut Behaviour) -> (Vec<PeerId>, Vec<PeerId>) {
+    let mut context = Context::from_waker(std::task::Waker::noop());
+    let (mut asked, mut wanted) = (Vec::new(), Vec::new());
+    while let Poll::Ready(wish) = behaviour.poll(&mut context) {
+        match wish {
+            ToSwarm::NotifyHandler { peer_id, event, .. } if is_question(&event) => {
+                asked.push(peer_id);
+            }
+            ToSwarm::GenerateEvent(Event::Wanted { peer, .. }) => wanted.push(peer),
+            _ => {}
+        }
+    }
+    (asked, wanted)
 }
 
 fn told(peer: PeerId, addresses: &[String]) -> KadPeer {
@@ -103,13 +155,36 @@ fn the_longest_answer_fits_a_message() {
 
 #[test]
 fn one_that_has_yet_to_prove_itself_is_not_heard() {
-    let mut behaviour = server();
-    behaviour.hear(peer(1), false);
+    let mut behaviour = choosy();
     announces(&mut behaviour, peer(1), host(1), &key(7));
     assert_eq!(behaviour.kept(), (0, 0));
-    behaviour.hear(peer(1), true);
+    behaviour.trust(peer(1));
     announces(&mut behaviour, peer(1), host(1), &key(7));
     assert_eq!(behaviour.kept(), (1, 1));
+}
+
+#[test]
+fn one_that_has_yet_to_prove_itself_is_not_asked() {
+    let place: Multiaddr = "/ip4/198.51.100.1/tcp/1".parse().unwrap();
+    for mut behaviour in [server(), choosy()] {
+        let open = behaviour.allowed.is_none();
+        // Of two that may be asked, one is connected, the other is as the query wants it.
+        for n in [1, 2] {
+            assert!(behaviour.route(peer(n), place.clone()));
+        }
+        assert!(!connects(&mut behaviour, 1, peer(1)));
+        behaviour.announce(&key(7)).unwrap();
+        let asked = if open { vec![peer(1)] } else { Vec::new() };
+        assert_eq!(polled(&mut behaviour), (asked, vec![peer(2)]));
+        assert_eq!(connects(&mut behaviour, 2, peer(2)), open);
+        assert_eq!(polled(&mut behaviour).0, []);
+    }
+    let mut behaviour = choosy();
+    behaviour.route(peer(1), place);
+    connects(&mut behaviour, 1, peer(1));
+    behaviour.trust(peer(1));
+    behaviour.announce(&key(7)).unwrap();
+    assert_eq!(polled(&mut behaviour).0, [peer(1)], "once it has proved itself");
 }
 
 #[test]
