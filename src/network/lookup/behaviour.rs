@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::kad::{self, KadPeer, QueryId, RecordKey};
 use libp2p::swarm::behaviour::{DialFailure, ExternalAddrConfirmed, ExternalAddrExpired};
 use libp2p::swarm::dial_opts::DialOpts;
@@ -21,7 +21,7 @@ use ocm_node::Allowed;
 use super::store::Store;
 use super::told::{ADDRESSES, announced, believed};
 use super::{LOOKUP_PROTOCOL, LookupMode};
-use crate::network::address::{ip_of, is_dialable};
+use crate::network::address::{head_of, ip_of, is_dialable};
 use crate::network::from_libp2p;
 use crate::network::range::IpRange;
 
@@ -66,7 +66,7 @@ pub(crate) struct Behaviour {
     serves: bool,
     /// Where any number of peers may be.
     exempt: Vec<IpRange>,
-    connections: HashMap<ConnectionId, (PeerId, Option<IpAddr>)>,
+    connections: HashMap<ConnectionId, (PeerId, End)>,
     /// Who is spoken to; `None` where everyone is. Others are neither asked nor heard.
     allowed: Option<Allowed>,
     /// Who has proved that it is one of those, and is connected.
@@ -79,6 +79,28 @@ pub(crate) struct Behaviour {
     listened: HashSet<Multiaddr>,
     /// When it last looked around.
     looked: Instant,
+}
+
+/// Where the other end of a connection is.
+#[derive(Debug, Clone, Copy, Default)]
+struct End {
+    /// Its address; `None` through a relay.
+    ip: Option<IpAddr>,
+    /// The address that it counts as: through a relay, which as many as they like may come by, the
+    /// relay's.
+    counted: Option<IpAddr>,
+}
+
+impl End {
+    fn of(endpoint: &ConnectedPoint) -> Self {
+        let remote = endpoint.get_remote_address();
+        let counted = match endpoint {
+            // The remote address is but the peer's name.
+            ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr,
+            _ => remote,
+        };
+        Self { ip: ip_of(remote), counted: head_of(counted) }
+    }
 }
 
 /// A peer of the routing table.
@@ -277,7 +299,7 @@ impl Behaviour {
     }
 
     /// What a peer says, as the library is to hear it.
-    fn heard(&mut self, source: PeerId, from: Option<IpAddr>, said: Said) -> Option<Said> {
+    fn heard(&mut self, source: PeerId, end: End, said: Said) -> Option<Said> {
         let asks = matches!(
             said,
             Said::FindNodeReq { .. }
@@ -289,12 +311,13 @@ impl Behaviour {
         if asks && !self.speaks_to(&source) {
             return None;
         }
+        let from = end.ip;
         match said {
             Said::AddProvider { key, provider } => {
                 let key = LookupKey::from_bytes(key.as_ref())?;
                 let peer = from_libp2p(&source).filter(|_| provider.node_id == source)?;
                 let addresses = announced(from, &provider.multiaddrs);
-                let counted = self.counted(from);
+                let counted = self.counted(end.counted);
                 let kept = self.inner.store_mut().announce(key, peer, counted, &addresses);
                 self.kept = self.inner.store_mut().kept();
                 tracing::debug!(%key, %peer, ?kept, "a peer announces itself");
@@ -336,7 +359,6 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.connections.insert(id, (peer, ip_of(remote)));
         self.handler(peer, |inner| {
             inner.handle_established_inbound_connection(id, peer, local, remote)
         })
@@ -350,7 +372,6 @@ impl NetworkBehaviour for Behaviour {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.connections.insert(id, (peer, ip_of(address)));
         self.handler(peer, |inner| {
             inner.handle_established_outbound_connection(id, peer, address, role, port_use)
         })
@@ -366,6 +387,11 @@ impl NetworkBehaviour for Behaviour {
                 self.listened.remove(old.addr);
                 let gone = ExternalAddrExpired { addr: old.addr };
                 self.inner.on_swarm_event(FromSwarm::ExternalAddrExpired(gone));
+            }
+            FromSwarm::ConnectionEstablished(made) => {
+                let end = End::of(made.endpoint);
+                self.connections.insert(made.connection_id, (made.peer_id, end));
+                self.inner.on_swarm_event(event);
             }
             FromSwarm::ConnectionClosed(closed) => {
                 self.connections.remove(&closed.connection_id);
@@ -384,8 +410,8 @@ impl NetworkBehaviour for Behaviour {
         id: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
-        let from = self.connections.get(&id).and_then(|(_, ip)| *ip);
-        if let Some(event) = self.heard(peer, from, event) {
+        let end = self.connections.get(&id).map(|(_, end)| *end).unwrap_or_default();
+        if let Some(event) = self.heard(peer, end, event) {
             self.inner.on_connection_handler_event(peer, id, event);
         }
     }
