@@ -43,8 +43,6 @@ pub(super) struct Lookups {
     round: Option<Round>,
     /// Peers that queries wanted to speak with, and that are to be forgotten afterwards.
     wanted: BTreeSet<PeerId>,
-    /// Connected peers with which a space is shared.
-    sharing: BTreeSet<PeerId>,
     /// Where those answer that have yet to prove that they are spoken to; connected ones alone.
     unproved: BTreeMap<PeerId, BTreeSet<Multiaddr>>,
     /// How many answered in the last round, once there was one.
@@ -80,10 +78,12 @@ impl Network {
         }
     }
 
-    /// Tells with which connected peers a space is shared. Others that only a lookup told of are left
-    /// after a minute.
-    pub fn set_sharing(&mut self, peers: BTreeSet<PeerId>) {
-        self.lookups.sharing = peers;
+    /// Tells that a space is shared with these peers. Others that only a lookup told of are left after a
+    /// minute, and not remembered.
+    pub fn shares_with(&mut self, peers: impl IntoIterator<Item = PeerId>) {
+        for peer in peers {
+            self.table.shares(&peer);
+        }
     }
 
     pub(super) fn lookup(&mut self) -> Option<&mut Behaviour> {
@@ -211,9 +211,9 @@ impl Network {
         }
     }
 
-    /// Forgets a peer that nothing but a lookup told of, unless it is connected or being dialled.
+    /// Forgets a stranger that a lookup told of, unless it is connected or being dialled.
     fn forget_hearsay(&mut self, peer: &PeerId) {
-        if self.table.is_known_only_by(peer, &[Source::Lookup]) {
+        if self.is_stranger(peer) {
             self.table.forget(peer);
         }
     }
@@ -280,10 +280,7 @@ impl Network {
     pub(super) fn on_left(&mut self, peer: &PeerId) {
         self.lookups.unproved.remove(peer);
         let passing = [Source::Lookup, Source::Incoming];
-        if self.lookup().is_some()
-            && !self.lookups.sharing.contains(peer)
-            && self.table.is_known_only_by(peer, &passing)
-        {
+        if self.lookup().is_some() && self.table.is_passing(peer, &passing) {
             self.table.forget(peer);
         }
     }
@@ -310,12 +307,10 @@ impl Network {
         }
     }
 
-    /// Whether a peer is known for nothing but that a lookup told of it: it shares no space, and no
-    /// place is held or wanted there.
+    /// Whether a peer is known for nothing but that a lookup told of it: no space was shared with it, and
+    /// no place is held or wanted there.
     pub(super) fn is_stranger(&self, peer: &PeerId) -> bool {
-        !self.lookups.sharing.contains(peer)
-            && !self.reservations.contains_key(peer)
-            && self.table.is_known_only_by(peer, &[Source::Lookup])
+        !self.reservations.contains_key(peer) && self.table.is_passing(peer, &[Source::Lookup])
     }
 
     /// How it does.

@@ -149,8 +149,8 @@ async fn strangers_are_left_and_those_who_share_a_space_are_not() {
     assert_eq!(found(&nodes, s), Source::Bootstrap);
     assert_eq!(found(&nodes, t), Source::Lookup, "it was asked, for it is near the key");
     assert!(nodes[2].network.worth_remembering().iter().all(|known| known.peer != t));
-    nodes[2].network.set_sharing([b].into());
-    nodes[3].network.set_sharing([a].into());
+    nodes[2].network.shares_with([b]);
+    nodes[3].network.shares_with([a]);
     assert!(nodes[2].network.is_stranger(&t));
     nodes[2].network.reservations.entry(t).or_default();
     assert!(!nodes[2].network.is_stranger(&t), "it relays for this node");
@@ -165,6 +165,28 @@ async fn strangers_are_left_and_those_who_share_a_space_are_not() {
         let table = &nodes[at].network.table;
         assert_eq!(table.source(&gone), None, "neither dials the other for having met it");
     }
+}
+
+#[tokio::test]
+async fn who_was_found_is_remembered_when_it_is_gone() {
+    let [s, t, a, b] = Box::pin(with_a_stranger()).await;
+    let (found, stranger, own) = (b.id(), t.id(), a.id());
+    let mut nodes = [s, t, a];
+    nodes[2].network.shares_with([found]);
+    // It stops.
+    let mut stopped = b;
+    stopped.network.disconnect(own);
+    until_state(std::slice::from_mut(&mut stopped), |nodes| !nodes[0].network.is_connected(&own))
+        .await;
+    drop(stopped);
+    disconnected(&mut nodes, 2, found).await;
+    nodes[2].network.disconnect(stranger);
+    disconnected(&mut nodes, 2, stranger).await;
+    nodes[2].network.shares_with([]);
+    let remembered = nodes[2].network.worth_remembering();
+    let is_remembered = |peer| remembered.iter().any(|known| known.peer == peer);
+    assert!(is_remembered(found), "{remembered:?}");
+    assert!(!is_remembered(stranger), "no space was shared with it");
 }
 
 #[tokio::test]
