@@ -41,8 +41,8 @@ pub enum LookupMode {
 pub(super) struct Lookups {
     plan: Lookup,
     round: Option<Round>,
-    /// Peers that queries wanted to speak with, and that are to be forgotten afterwards.
-    wanted: BTreeSet<PeerId>,
+    /// Peers that queries want to speak with, and the queries that may: afterwards they are forgotten.
+    wanted: BTreeMap<PeerId, Vec<QueryId>>,
     /// Where those answer that have yet to prove that they are spoken to; connected ones alone.
     unproved: BTreeMap<PeerId, BTreeSet<Multiaddr>>,
     /// How many answered in the last round, once there was one.
@@ -60,9 +60,22 @@ struct Round {
     found: bool,
 }
 
-#[cfg(test)]
 impl Lookups {
+    /// Takes out the peers that none of the queries wants which are under way.
+    fn no_longer_wanted(&mut self, under_way: &[QueryId]) -> Vec<PeerId> {
+        let mut gone = Vec::new();
+        self.wanted.retain(|peer, queries| {
+            let wanted = queries.iter().any(|query| under_way.contains(query));
+            if !wanted {
+                gone.push(*peer);
+            }
+            wanted
+        });
+        gone
+    }
+
     /// Whether no round is under way, and nobody waits to be asked.
+    #[cfg(test)]
     pub(super) fn is_idle(&self) -> bool {
         self.round.is_none() && self.unproved.is_empty()
     }
@@ -141,7 +154,10 @@ impl Network {
                     }
                     return;
                 }
-                self.lookups.wanted.extend(from_libp2p(&peer));
+                let queries = self.lookup().map(|lookup| lookup.queries()).unwrap_or_default();
+                if let Some(peer) = from_libp2p(&peer) {
+                    self.lookups.wanted.insert(peer, queries);
+                }
             }
             Event::Found { peer, addresses, from } => {
                 let texts = addresses.iter().map(ToString::to_string);
@@ -206,7 +222,8 @@ impl Network {
                 }
             }
         }
-        for peer in std::mem::take(&mut self.lookups.wanted) {
+        let under_way = self.lookup().map(|lookup| lookup.queries()).unwrap_or_default();
+        for peer in self.lookups.no_longer_wanted(&under_way) {
             self.forget_hearsay(&peer);
         }
     }
@@ -344,4 +361,33 @@ impl Network {
 /// Whether a sighting is in the table.
 const fn is_taken(sighting: Sighting) -> bool {
     matches!(sighting, Sighting::New | Sighting::Known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_ends_leaves_whom_another_may_want() {
+        let name = |seed| PeerId::new(ocm_record::SigningKey::from_seed(&[seed; 32]).public());
+        let own = to_libp2p(&name(1)).unwrap();
+        let mut behaviour = Behaviour::new(own, LookupMode::Client, Vec::new(), None);
+        let [round, around] = [1, 2].map(|n| {
+            let key = LookupKey::from_bytes(&[n; 32]).unwrap();
+            behaviour.ask(&key)
+        });
+        assert!([round, around].iter().all(|query| behaviour.queries().contains(query)));
+        let mut lookups = Lookups::default();
+        lookups.wanted.insert(name(2), vec![round]);
+        lookups.wanted.insert(name(3), vec![round, around]);
+        lookups.wanted.insert(name(4), vec![around]);
+        assert_eq!(lookups.no_longer_wanted(&[round, around]), []);
+        assert_eq!(lookups.no_longer_wanted(&[round]), [name(4)], "the round goes on");
+        let mut rest = lookups.no_longer_wanted(&[]);
+        rest.sort_unstable();
+        let mut both = [name(2), name(3)];
+        both.sort_unstable();
+        assert_eq!(rest, both);
+        assert!(lookups.wanted.is_empty());
+    }
 }

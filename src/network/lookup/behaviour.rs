@@ -195,6 +195,11 @@ impl Behaviour {
         self.inner.get_providers(RecordKey::new(key.as_bytes()))
     }
 
+    /// The queries that are under way.
+    pub(super) fn queries(&self) -> Vec<QueryId> {
+        self.inner.iter_queries().map(|query| query.id()).collect()
+    }
+
     /// Tells others that this node is at an address that it listens on.
     fn announce_at(&mut self, addr: &Multiaddr) {
         if ip_of(addr).is_some_and(is_dialable) {
