@@ -199,8 +199,8 @@ settings! {
             env: "OCM_NETWORK_MAX_CONNECTIONS_PER_ADDRESS", preset: Preset::Text("32"),
             limit: Limit::Range(1, 4096), unit: "connections",
         }
-        /// The same from one network: a /24 of IPv4 or a /48 of IPv6. Private and link-local
-        /// networks are exempt.
+        /// The same from one network: a /24 of IPv4 or a /48 of IPv6; in private and link-local
+        /// networks each address counts by itself.
         max_connections_per_network: u32 {
             env: "OCM_NETWORK_MAX_CONNECTIONS_PER_NETWORK", preset: Preset::Text("64"),
             limit: Limit::Range(1, 4096), unit: "connections",

@@ -80,7 +80,8 @@ impl Behaviour {
                 .with_max_concurrent_streams(STREAMS_PER_CONNECTION),
         );
         let own = keypair.public().to_peer_id();
-        let lookup = |mode| lookup::Behaviour::new(own, mode, config.exempt.clone());
+        let (exempt, listed) = (config.exempt.clone(), config.allowed.clone());
+        let lookup = |mode| lookup::Behaviour::new(own, mode, exempt, listed);
         let relay = |limits: &_| relay::Behaviour::new(own, relaying::limited(limits));
         let behaviour = Self {
             limits: connection_limits::Behaviour::new(caps(limits)),

@@ -103,8 +103,8 @@ pub struct NetworkLimits {
     pub requests_out: usize,
     /// Connections that others begin from one address that is not exempt.
     pub connections_per_address: usize,
-    /// The same, from one network: a /24 of IPv4 or a /48 of IPv6 that is not a private one; also
-    /// through one relay, which hides where they come from.
+    /// The same, from one network: a /24 of IPv4 or a /48 of IPv6, of a private or link-local one each
+    /// address by itself; also through one relay, which hides where they come from.
     pub connections_per_network: usize,
     /// Peers behind one address that is not exempt, past which all of them lose score.
     pub peers_per_address: usize,

@@ -1,7 +1,7 @@
 //! How many connections others may begin from one address, and from one network.
 
 use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::task::{Context, Poll};
 
 use libp2p::core::Endpoint;
@@ -12,6 +12,7 @@ use libp2p::swarm::{
     THandlerOutEvent, ToSwarm,
 };
 use libp2p::{Multiaddr, PeerId};
+use ocm_discovery::network_of;
 
 use super::address::{head_of, ip_of, is_relayed};
 use super::config::NetworkConfig;
@@ -69,8 +70,12 @@ impl Behaviour {
         if let Some(network) = network
             && count(&self.networks, network) >= self.per_network
         {
-            let width = if network.is_ipv4() { 24 } else { 48 };
-            return Err(Crowded { of: format!("{network}/{width}"), limit: self.per_network });
+            let of = match network {
+                _ if network == from => from.to_string(),
+                IpAddr::V4(_) => format!("{network}/24"),
+                IpAddr::V6(_) => format!("{network}/48"),
+            };
+            return Err(Crowded { of, limit: self.per_network });
         }
         self.from.insert(id, from);
         *self.addresses.entry(from).or_default() += 1;
@@ -110,17 +115,6 @@ fn less(counts: &mut BTreeMap<IpAddr, usize>, of: IpAddr) {
         if *count == 0 {
             counts.remove(&of);
         }
-    }
-}
-
-/// The network of an address: its /24 or /48. None of private and link-local addresses, which stand
-/// for the people in one room as often as for one attacker.
-fn network_of(address: IpAddr) -> Option<IpAddr> {
-    match address {
-        IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() => None,
-        IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() => None,
-        IpAddr::V4(v4) => Some(Ipv4Addr::from(u32::from(v4) & (!0 << 8)).into()),
-        IpAddr::V6(v6) => Some(Ipv6Addr::from(u128::from(v6) & (!0 << 80)).into()),
     }
 }
 
@@ -262,6 +256,11 @@ mod tests {
         }
         assert_eq!(enters(&mut all, 401, "192.168.7.1"), Ok(()));
         assert!(enters(&mut all, 402, "192.168.7.1").is_err(), "but an address is one");
+        let mut all = Behaviour { per_address: 9, ..behaviour() };
+        let crowded: Vec<_> =
+            (1..=4).filter_map(|n| enters(&mut all, n, "192.168.7.1").err()).collect();
+        assert_eq!(crowded, ["192.168.7.1 has 3 connections here already"], "and its own network");
+        let mut all = behaviour();
         for n in 1..4 {
             assert_eq!(enters(&mut all, 500 + n, &format!("2001:db8:1:{n}::1")), Ok(()));
         }

@@ -175,7 +175,6 @@ impl Network {
         if first && self.config.allowed.as_ref().is_some_and(|of| !of.peers.contains(&peer)) {
             self.unproved.insert(peer);
             self.judge(&peer);
-            self.hear_lookups_of(&peer, false);
         }
         self.judge_address(ip_of(&address));
         if first {

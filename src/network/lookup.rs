@@ -5,12 +5,12 @@ mod behaviour;
 mod store;
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use libp2p::kad::{self, QueryId, QueryResult};
 use libp2p::metrics::Recorder as _;
 use libp2p::swarm::ConnectionId;
-use libp2p::{StreamProtocol, identify};
+use libp2p::{Multiaddr, StreamProtocol, identify};
 use ocm_discovery::{Lookup, LookupKey, PeerId, Sighting, Source};
 use ocm_record::SpaceId;
 
@@ -41,10 +41,10 @@ pub enum LookupMode {
 pub(super) struct Lookups {
     plan: Lookup,
     round: Option<Round>,
-    /// Peers that queries wanted to speak with, and that are to be forgotten afterwards.
-    wanted: BTreeSet<PeerId>,
-    /// Connected peers with which a space is shared.
-    sharing: BTreeSet<PeerId>,
+    /// Peers that queries want to speak with, and the queries that may: afterwards they are forgotten.
+    wanted: BTreeMap<PeerId, Vec<QueryId>>,
+    /// Where those answer that have yet to prove that they are spoken to; connected ones alone.
+    unproved: BTreeMap<PeerId, BTreeSet<Multiaddr>>,
     /// How many answered in the last round, once there was one.
     answered: Option<u32>,
     /// Peers that were told of as holding a space and not known before, so far.
@@ -60,6 +60,27 @@ struct Round {
     found: bool,
 }
 
+impl Lookups {
+    /// Takes out the peers that none of the queries wants which are under way.
+    fn no_longer_wanted(&mut self, under_way: &[QueryId]) -> Vec<PeerId> {
+        let mut gone = Vec::new();
+        self.wanted.retain(|peer, queries| {
+            let wanted = queries.iter().any(|query| under_way.contains(query));
+            if !wanted {
+                gone.push(*peer);
+            }
+            wanted
+        });
+        gone
+    }
+
+    /// Whether no round is under way, and nobody waits to be asked.
+    #[cfg(test)]
+    pub(super) fn is_idle(&self) -> bool {
+        self.round.is_none() && self.unproved.is_empty()
+    }
+}
+
 impl Network {
     /// Looks up who else holds a space, from now on, if that is on. The space is one that everyone
     /// may read: whoever is asked and knows its id learns that this node holds it.
@@ -70,20 +91,36 @@ impl Network {
         }
     }
 
-    /// Tells with which connected peers a space is shared. Others that only a lookup told of are left
-    /// after a minute.
-    pub fn set_sharing(&mut self, peers: BTreeSet<PeerId>) {
-        self.lookups.sharing = peers;
+    /// Tells that a space is shared with these peers. Others that only a lookup told of are left after a
+    /// minute, and not remembered.
+    pub fn shares_with(&mut self, peers: impl IntoIterator<Item = PeerId>) {
+        for peer in peers {
+            self.table.shares(&peer);
+        }
     }
 
     pub(super) fn lookup(&mut self) -> Option<&mut Behaviour> {
         self.swarm.behaviour_mut().lookup.as_mut()
     }
 
-    /// Answers a peer no lookups until it has proved that it is spoken to.
-    pub(super) fn hear_lookups_of(&mut self, peer: &PeerId, proved: bool) {
+    /// A peer has proved that it is spoken to: it is heard, and asked if it answers.
+    pub(super) fn on_proved(&mut self, peer: &PeerId) {
+        let answers = self.lookups.unproved.remove(peer);
+        let Some(name) = to_libp2p(peer) else { return };
+        let Some(lookup) = self.lookup() else { return };
+        lookup.trust(name);
+        if let Some(addresses) = answers {
+            self.route(&name, addresses);
+            // Rounds that led to it went on without it.
+            self.look_up_soon();
+        }
+    }
+
+    /// Asks a peer no more that is not spoken to.
+    pub(super) fn ask_no_more(&mut self, peer: &PeerId) {
+        self.lookups.unproved.remove(peer);
         if let (Some(name), Some(lookup)) = (to_libp2p(peer), self.lookup()) {
-            lookup.hear(name, proved);
+            lookup.unroute(&name);
         }
     }
 
@@ -117,7 +154,10 @@ impl Network {
                     }
                     return;
                 }
-                self.lookups.wanted.extend(from_libp2p(&peer));
+                let queries = self.lookup().map(|lookup| lookup.queries()).unwrap_or_default();
+                if let Some(peer) = from_libp2p(&peer) {
+                    self.lookups.wanted.insert(peer, queries);
+                }
             }
             Event::Found { peer, addresses, from } => {
                 let texts = addresses.iter().map(ToString::to_string);
@@ -182,21 +222,23 @@ impl Network {
                 }
             }
         }
-        for peer in std::mem::take(&mut self.lookups.wanted) {
+        let under_way = self.lookup().map(|lookup| lookup.queries()).unwrap_or_default();
+        for peer in self.lookups.no_longer_wanted(&under_way) {
             self.forget_hearsay(&peer);
         }
     }
 
-    /// Forgets a peer that nothing but a lookup told of, unless it is connected or being dialled.
+    /// Forgets a stranger that a lookup told of, unless it is connected or being dialled.
     fn forget_hearsay(&mut self, peer: &PeerId) {
-        if self.table.is_known_only_by(peer, &[Source::Lookup]) {
+        if self.is_stranger(peer) {
             self.table.forget(peer);
         }
     }
 
     /// A peer says which protocols it speaks: one that answers is asked from now on, at the address
-    /// that it was dialled at, or from which it came, at the ports that it names. Where it says so for
-    /// the `first` time in a connection, it may have forgotten what it was told before.
+    /// that it was dialled at, or from which it came, at the ports that it names; one that has yet to
+    /// prove that it is spoken to, from when it has. Where it says so for the `first` time in a
+    /// connection, it may have forgotten what it was told before.
     pub(super) fn on_speaks(
         &mut self,
         peer: &PeerId,
@@ -204,50 +246,58 @@ impl Network {
         info: &identify::Info,
         first: bool,
     ) {
-        let Some(name) = to_libp2p(peer).filter(|_| self.lookup().is_some()) else { return };
-        let answers = info.protocols.contains(&StreamProtocol::new(LOOKUP_PROTOCOL));
-        let addresses = match self.connected.incoming_ip(peer, id) {
+        if self.is_refused(peer) || self.lookup().is_none() {
+            return;
+        }
+        if !info.protocols.contains(&StreamProtocol::new(LOOKUP_PROTOCOL)) {
+            self.ask_no_more(peer);
+            return;
+        }
+        let addresses: BTreeSet<Multiaddr> = match self.connected.incoming_ip(peer, id) {
             Some(ip) => info
                 .listen_addrs
                 .iter()
                 .filter_map(parts)
                 .map(|(_, port, transport)| multiaddr(ip, port, transport))
+                .take(told::ADDRESSES)
                 .collect(),
             None => self.connected.dialled_address(peer).cloned().into_iter().collect(),
         };
-        let addresses: BTreeSet<_> = addresses;
-        let Some(lookup) = self.lookup() else { return };
-        if !answers {
-            lookup.unroute(&name);
+        if self.unproved.contains(peer) {
+            self.lookups.unproved.insert(*peer, addresses);
             return;
         }
-        let mut more = first;
-        for address in addresses.into_iter().take(told::ADDRESSES) {
-            more |= lookup.route(name, address);
-        }
+        let Some(name) = to_libp2p(peer) else { return };
+        let more = self.route(&name, addresses) || first;
         // Those that a round leads to are told in that round.
         if more && !self.table.is_known_only_by(peer, &[Source::Lookup]) {
             self.look_up_soon();
         }
     }
 
+    /// Lets a peer be asked at these addresses. Returns whether it is one more.
+    fn route(&mut self, name: &libp2p::PeerId, addresses: BTreeSet<Multiaddr>) -> bool {
+        let Some(lookup) = self.lookup() else { return false };
+        let mut more = false;
+        for address in addresses {
+            more |= lookup.route(*name, address);
+        }
+        more
+    }
+
     /// A peer was dialled in vain.
     pub(super) fn on_unreached(&mut self, peer: &PeerId) {
-        if let Some(name) = to_libp2p(peer).filter(|_| !self.connected.contains(peer))
-            && let Some(lookup) = self.lookup()
-        {
-            lookup.unroute(&name);
+        if !self.connected.contains(peer) {
+            self.ask_no_more(peer);
         }
     }
 
     /// The last connection with a peer is gone. One that shared no space was there for a lookup, of
     /// this node or of its own, and is not dialled for being known.
     pub(super) fn on_left(&mut self, peer: &PeerId) {
+        self.lookups.unproved.remove(peer);
         let passing = [Source::Lookup, Source::Incoming];
-        if self.lookup().is_some()
-            && !self.lookups.sharing.contains(peer)
-            && self.table.is_known_only_by(peer, &passing)
-        {
+        if self.lookup().is_some() && self.table.is_passing(peer, &passing) {
             self.table.forget(peer);
         }
     }
@@ -274,12 +324,10 @@ impl Network {
         }
     }
 
-    /// Whether a peer is known for nothing but that a lookup told of it: it shares no space, and no
-    /// place is held or wanted there.
+    /// Whether a peer is known for nothing but that a lookup told of it: no space was shared with it, and
+    /// no place is held or wanted there.
     pub(super) fn is_stranger(&self, peer: &PeerId) -> bool {
-        !self.lookups.sharing.contains(peer)
-            && !self.reservations.contains_key(peer)
-            && self.table.is_known_only_by(peer, &[Source::Lookup])
+        !self.reservations.contains_key(peer) && self.table.is_passing(peer, &[Source::Lookup])
     }
 
     /// How it does.
@@ -313,4 +361,33 @@ impl Network {
 /// Whether a sighting is in the table.
 const fn is_taken(sighting: Sighting) -> bool {
     matches!(sighting, Sighting::New | Sighting::Known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_ends_leaves_whom_another_may_want() {
+        let name = |seed| PeerId::new(ocm_record::SigningKey::from_seed(&[seed; 32]).public());
+        let own = to_libp2p(&name(1)).unwrap();
+        let mut behaviour = Behaviour::new(own, LookupMode::Client, Vec::new(), None);
+        let [round, around] = [1, 2].map(|n| {
+            let key = LookupKey::from_bytes(&[n; 32]).unwrap();
+            behaviour.ask(&key)
+        });
+        assert!([round, around].iter().all(|query| behaviour.queries().contains(query)));
+        let mut lookups = Lookups::default();
+        lookups.wanted.insert(name(2), vec![round]);
+        lookups.wanted.insert(name(3), vec![round, around]);
+        lookups.wanted.insert(name(4), vec![around]);
+        assert_eq!(lookups.no_longer_wanted(&[round, around]), []);
+        assert_eq!(lookups.no_longer_wanted(&[round]), [name(4)], "the round goes on");
+        let mut rest = lookups.no_longer_wanted(&[]);
+        rest.sort_unstable();
+        let mut both = [name(2), name(3)];
+        both.sort_unstable();
+        assert_eq!(rest, both);
+        assert!(lookups.wanted.is_empty());
+    }
 }

@@ -37,7 +37,9 @@ const REFRESH: Duration = Duration::from_secs(5 * 60);
 /// Until the same peer is asked again.
 const SAME_PEER: Duration = Duration::from_secs(15);
 
-/// Answers of the same kind, past the first, that make it two contrary ones that change what is known.
+/// Answers, past the first, that make sure that this node is public, or private: it takes two contrary
+/// ones then to change that. From one public address to another it takes one: the address that was
+/// dialled last is the one known.
 const CONFIDENCE: usize = 1;
 
 /// Ports of a peer that are dialled at one request.
@@ -51,18 +53,22 @@ const OF_PEER: usize = 6;
 const OF_ALL: usize = 60;
 const WITHIN: Duration = Duration::from_secs(60);
 
-/// Addresses outside whose ports are told to whoever is asked, besides the ports listened on.
-const OUTSIDE: usize = 8;
+/// Ports outside that are named besides those listened on: the others of the [`PORTS`] that whoever is
+/// asked dials are for TCP and QUIC on this host.
+const OUTSIDE: usize = PORTS - 2;
+
+/// A port, as it is dialled.
+type Port = (Transport, u16);
 
 /// The library's, told of no address but by [`Network`]; what it dials is closed at once.
 pub(crate) struct Behaviour {
     inner: autonat::Behaviour,
     /// Where this node listens, but for loopback.
     listened: BTreeSet<Multiaddr>,
-    /// The one of these that the library was told of, for each port: it is dialled where it is seen.
-    told: BTreeMap<(Transport, u16), Multiaddr>,
-    /// Addresses outside that the library was told of.
+    /// Where it is reached from outside.
     outside: BTreeSet<Multiaddr>,
+    /// The one of these that the library was told of, for each port: it is dialled where it is seen.
+    told: BTreeMap<Port, Multiaddr>,
     /// The dials that peers asked for, and the connections that they led to.
     dials: HashSet<ConnectionId>,
     /// Connections that have shown what they were to show.
@@ -88,8 +94,8 @@ impl Behaviour {
         Self {
             inner: autonat::Behaviour::new(own, config),
             listened: BTreeSet::new(),
-            told: BTreeMap::new(),
             outside: BTreeSet::new(),
+            told: BTreeMap::new(),
             dials: HashSet::new(),
             done: VecDeque::new(),
         }
@@ -110,58 +116,87 @@ impl Behaviour {
     }
 
     fn listens(&mut self, address: &Multiaddr) {
-        let Some((_, port, transport)) = parts(address).filter(|(ip, ..)| !ip.is_loopback()) else {
-            return;
-        };
-        self.listened.insert(address.clone());
-        if !self.told.contains_key(&(transport, port)) {
-            self.tell((transport, port), address.clone());
+        if parts(address).is_some_and(|(ip, ..)| !ip.is_loopback()) {
+            self.listened.insert(address.clone());
+            self.tell();
         }
-    }
-
-    /// Tells the library of an address, again if need be: it asks sooner then.
-    fn tell(&mut self, port: (Transport, u16), address: Multiaddr) {
-        let new = NewListenAddr { listener_id: ListenerId::next(), addr: &address };
-        self.inner.on_swarm_event(FromSwarm::NewListenAddr(new));
-        self.told.insert(port, address);
     }
 
     fn listens_no_more(&mut self, address: &Multiaddr) {
-        let Some((_, port, transport)) = parts(address) else { return };
         self.listened.remove(address);
-        if self.told.get(&(transport, port)) != Some(address) {
-            return;
-        }
-        self.told.remove(&(transport, port));
-        let gone = ExpiredListenAddr { listener_id: ListenerId::next(), addr: address };
-        self.inner.on_swarm_event(FromSwarm::ExpiredListenAddr(gone));
-        let same =
-            |other: &&Multiaddr| parts(other).is_some_and(|(_, p, t)| (t, p) == (transport, port));
-        if let Some(other) = self.listened.iter().find(same).cloned() {
-            self.tell((transport, port), other);
-        }
+        self.tell();
     }
 
     /// An address outside is there: it is worth asking again.
     fn is_outside(&mut self, address: &Multiaddr) {
-        let Some((_, port, transport)) = parts(address) else { return };
-        if let Some(listened) = self.told.get(&(transport, port)).cloned() {
-            self.tell((transport, port), listened);
-        } else if self.outside.len() < OUTSIDE && !self.outside.contains(address) {
-            self.outside.insert(address.clone());
-            self.inner.probe_address(address.clone());
+        let Some(port) = port_of(address) else { return };
+        self.outside.insert(address.clone());
+        match self.told.get(&port).cloned() {
+            Some(told) => self.tell_of(&told),
+            None => self.tell(),
         }
     }
 
     /// An address outside is gone; if it is the one at which this node was found, that is no longer
     /// known.
     fn is_outside_no_more(&mut self, address: &Multiaddr) {
+        self.outside.remove(address);
+        self.tell();
         let found = self.inner.public_address().cloned();
         if let Some(found) = found.filter(|found| without_peer(found) == *address) {
             let gone = ExternalAddrExpired { addr: &found };
             self.inner.on_swarm_event(FromSwarm::ExternalAddrExpired(gone));
         }
     }
+
+    /// One address for each port that is to be dialled: those that are told, as long as they hold.
+    fn to_tell(&self) -> BTreeMap<Port, Multiaddr> {
+        let one_for_each = |addresses: &BTreeSet<Multiaddr>| {
+            let mut ports: BTreeMap<Port, Multiaddr> = BTreeMap::new();
+            for address in addresses {
+                let Some(port) = port_of(address) else { continue };
+                if self.told.get(&port) == Some(address) || !ports.contains_key(&port) {
+                    ports.insert(port, address.clone());
+                }
+            }
+            ports
+        };
+        let mut ports = one_for_each(&self.listened);
+        let mut outside = one_for_each(&self.outside);
+        outside.retain(|port, _| !ports.contains_key(port));
+        let mut outside: Vec<_> = outside.into_iter().collect();
+        outside.sort_by_key(|(port, _)| !self.told.contains_key(port));
+        ports.extend(outside.into_iter().take(OUTSIDE));
+        ports
+    }
+
+    /// Tells the library of what is to be dialled, and of what is not any longer. All of it as what is
+    /// listened on: candidates of other kinds it never forgets.
+    fn tell(&mut self) {
+        let ports = self.to_tell();
+        let before = std::mem::replace(&mut self.told, ports.clone());
+        for (port, addr) in &before {
+            if ports.get(port) != Some(addr) {
+                let gone = ExpiredListenAddr { listener_id: ListenerId::next(), addr };
+                self.inner.on_swarm_event(FromSwarm::ExpiredListenAddr(gone));
+            }
+        }
+        for (port, address) in &ports {
+            if before.get(port) != Some(address) {
+                self.tell_of(address);
+            }
+        }
+    }
+
+    /// Tells the library of an address, again if need be: it asks sooner then.
+    fn tell_of(&mut self, addr: &Multiaddr) {
+        let new = NewListenAddr { listener_id: ListenerId::next(), addr };
+        self.inner.on_swarm_event(FromSwarm::NewListenAddr(new));
+    }
+}
+
+fn port_of(address: &Multiaddr) -> Option<Port> {
+    parts(address).map(|(_, port, transport)| (transport, port))
 }
 
 impl NetworkBehaviour for Behaviour {
@@ -310,9 +345,8 @@ impl Network {
 
 /// Whether an address is public, and its port one of those that are known.
 fn can_be_own<'a>(address: &Multiaddr, mut known: impl Iterator<Item = &'a Multiaddr>) -> bool {
-    let port = |address: &Multiaddr| parts(address).map(|(_, port, transport)| (port, transport));
     let is_public = ip_of(address).is_some_and(is_public);
-    is_public && port(address).is_some_and(|own| known.any(|known| port(known) == Some(own)))
+    is_public && port_of(address).is_some_and(|own| known.any(|known| port_of(known) == Some(own)))
 }
 
 #[cfg(test)]
@@ -366,14 +400,80 @@ mod tests {
         }
     }
 
+    fn ports(behaviour: &Behaviour) -> Vec<u16> {
+        behaviour.told.keys().map(|(_, port)| *port).collect()
+    }
+
     #[test]
     fn so_many_addresses_outside_are_told_and_no_more() {
         let mut behaviour = behaviour();
         behaviour.is_outside(&address("/dns4/ocm.example/tcp/8080"));
+        for listened in ["/ip4/10.0.0.1/tcp/8080", "/ip4/10.0.0.1/udp/8080/quic-v1"] {
+            behaviour.listens(&address(listened));
+        }
         for port in 1..=100 {
             behaviour.is_outside(&address(&format!("/ip4/198.51.100.7/tcp/{port}")));
         }
-        assert_eq!(behaviour.outside.len(), OUTSIDE);
+        assert_eq!(behaviour.told.len(), PORTS, "as many as whoever is asked dials");
+        assert!(behaviour.listened.iter().all(|own| behaviour.told.values().any(|a| a == own)));
         assert_eq!(behaviour.known(), Reachability::Unknown);
+    }
+
+    #[test]
+    fn ports_outside_that_are_gone_make_room_for_others() {
+        let mut behaviour = behaviour();
+        behaviour.listens(&address("/ip4/10.0.0.1/tcp/8080"));
+        let outside = |port| address(&format!("/ip4/198.51.100.7/tcp/{port}"));
+        for port in 9001..=9003 {
+            behaviour.is_outside(&outside(port));
+        }
+        assert_eq!(ports(&behaviour), [8080, 9001, 9002]);
+        behaviour.is_outside_no_more(&outside(9001));
+        assert_eq!(ports(&behaviour), [8080, 9002, 9003]);
+        behaviour.is_outside(&outside(9001));
+        assert_eq!(ports(&behaviour), [8080, 9002, 9003], "those that are told stay");
+        // At another address of this host's: the same port.
+        behaviour.is_outside(&address("/ip4/203.0.113.7/tcp/9002"));
+        behaviour.is_outside_no_more(&outside(9002));
+        assert_eq!(ports(&behaviour), [8080, 9002, 9003]);
+        behaviour.listens(&address("/ip4/10.0.0.1/tcp/9002"));
+        assert_eq!(ports(&behaviour), [8080, 9001, 9002, 9003], "it is listened on");
+        for port in 9001..=9003 {
+            behaviour.is_outside_no_more(&outside(port));
+        }
+        assert_eq!(ports(&behaviour), [8080, 9002]);
+        assert_eq!(behaviour.told.values().next(), Some(&address("/ip4/10.0.0.1/tcp/8080")));
+    }
+
+    /// Why the library asks nobody, at its first attempt.
+    async fn cause(mut behaviour: Behaviour) -> autonat::OutboundProbeError {
+        std::future::poll_fn(|context| {
+            behaviour.poll(context).map(|wish| match wish {
+                ToSwarm::GenerateEvent(autonat::Event::OutboundProbe(
+                    autonat::OutboundProbeEvent::Error { error, .. },
+                )) => error,
+                other => panic!("{other:?}"),
+            })
+        })
+        .await
+    }
+
+    #[tokio::test]
+    async fn the_library_forgets_a_port_outside_that_is_gone() {
+        let outside = address("/ip4/198.51.100.7/tcp/9001");
+        for stays in [true, false] {
+            let config = autonat::Config { boot_delay: Duration::ZERO, ..Default::default() };
+            let inner = autonat::Behaviour::new(PeerId::random(), config);
+            let mut behaviour = Behaviour { inner, ..behaviour() };
+            behaviour.is_outside(&outside);
+            if !stays {
+                behaviour.is_outside_no_more(&outside);
+            }
+            match cause(behaviour).await {
+                autonat::OutboundProbeError::NoServer => assert!(stays, "nobody to ask"),
+                autonat::OutboundProbeError::NoAddresses => assert!(!stays, "nothing to ask about"),
+                other => panic!("{other:?}"),
+            }
+        }
     }
 }

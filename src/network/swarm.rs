@@ -432,6 +432,7 @@ impl Network {
             && let Some(name) = to_libp2p(&peer)
         {
             self.blocked.insert(peer);
+            self.ask_no_more(&peer);
             self.swarm.behaviour_mut().blocked.block_peer(name);
         }
     }
@@ -449,7 +450,7 @@ impl Network {
     pub fn trust(&mut self, peer: PeerId) {
         if self.unproved.remove(&peer) {
             self.judge(&peer);
-            self.hear_lookups_of(&peer, true);
+            self.on_proved(&peer);
         }
     }
 
@@ -481,6 +482,7 @@ impl Network {
         }
         let time = self.config.ban;
         self.bans.insert(peer, Instant::now() + time);
+        self.ask_no_more(&peer);
         self.swarm.behaviour_mut().blocked.block_peer(name);
         self.ready.push_back(NetworkEvent::Banned { peer, time });
     }
@@ -498,6 +500,7 @@ impl Network {
     pub fn disconnect(&mut self, peer: PeerId) {
         if self.unproved.contains(&peer) {
             self.table.turned_away(&peer, self.now_ms(), draw());
+            self.ask_no_more(&peer);
         }
         if let Some(name) = to_libp2p(&peer) {
             // An error only says that there was no connection.

@@ -1,7 +1,8 @@
 //! Ports mapped at the router (UPnP), by which a node at home is reached from outside.
 //!
-//! A round finds the router and asks for every mapping anew: so a router that restarted, another one,
-//! and another outer address are noticed within [`RENEW`]. What the router says is believed as far as
+//! A round asks the router that is held, as long as it answers, else searches one, and asks for every
+//! mapping anew: so a router that restarted, another one, and another outer address are noticed within
+//! [`RENEW`], and a host that two ways lead from to one router keeps to one of them. What the router says is believed as far as
 //! an address goes: a public one, which others try; whether it leads here is for them to find out.
 
 mod gateway;
@@ -54,8 +55,17 @@ struct Mapping {
 pub(super) struct Round {
     gateway: Option<Gateway>,
     mapped: BTreeMap<Inner, Mapping>,
+    /// Held mappings that were ended.
+    ended: BTreeSet<Inner>,
     /// Why not all is mapped.
     cause: Option<String>,
+}
+
+/// What a round begins with: the router, and the outer ports that it maps so far.
+#[derive(Debug, Default)]
+struct Held {
+    gateway: Option<Gateway>,
+    ports: BTreeMap<Inner, u16>,
 }
 
 /// The state of the mappings.
@@ -93,7 +103,8 @@ impl Mappings {
         let before = std::mem::replace(&mut self.mapped, round.mapped);
         for (inner, mapping) in before {
             let holds = now.saturating_duration_since(mapping.confirmed) < LEASE;
-            if round.cause.is_some() && holds && listened.contains(&inner) {
+            let ended = round.ended.contains(&inner);
+            if round.cause.is_some() && holds && listened.contains(&inner) && !ended {
                 self.mapped.entry(inner).or_insert(mapping);
             }
         }
@@ -132,8 +143,8 @@ impl Mappings {
     }
 }
 
-/// Finds the router and has it map everything; `held` says to which outer ports so far.
-async fn run(listened: BTreeSet<Inner>, held: BTreeMap<Inner, u16>) -> Round {
+/// Finds the router and has it map everything.
+async fn run(listened: BTreeSet<Inner>, held: Held) -> Round {
     let mut round = Round::default();
     let told = tokio::time::timeout(ROUND_TIME, map_all(&mut round, listened, held)).await;
     if told.is_err() {
@@ -142,33 +153,65 @@ async fn run(listened: BTreeSet<Inner>, held: BTreeMap<Inner, u16>) -> Round {
     round
 }
 
-async fn map_all(round: &mut Round, listened: BTreeSet<Inner>, held: BTreeMap<Inner, u16>) {
-    let own: BTreeSet<Ipv4Addr> = listened.iter().map(|(_, inner)| *inner.ip()).collect();
-    let own: Vec<Ipv4Addr> = own.into_iter().take(SEARCHED_FROM).collect();
-    let found = async {
-        let gateway = search::search(&own).await?;
-        let outer = gateway.external().await?;
-        Ok::<_, GatewayError>((gateway, outer))
-    };
-    let (gateway, outer) = match found.await {
-        Ok(found) => found,
-        Err(error) => {
-            round.cause = Some(error.to_string());
-            return;
+async fn map_all(round: &mut Round, listened: BTreeSet<Inner>, held: Held) {
+    match find(&listened, held.gateway.as_ref()).await {
+        Ok((gateway, outer)) if is_public(IpAddr::V4(outer)) => {
+            map_at(round, gateway, outer, listened, held).await;
         }
-    };
-    if !is_public(IpAddr::V4(outer)) {
-        let at = if outer.is_unspecified() { "none".to_owned() } else { outer.to_string() };
-        round.cause = Some(format!(
-            "the router has no public address ({at}): it is not connected, or itself behind another one"
-        ));
-        return;
+        Ok((_, outer)) => {
+            let at = if outer.is_unspecified() { "none".to_owned() } else { outer.to_string() };
+            round.cause = Some(format!(
+                "the router has no public address ({at}): it is not connected, or itself behind another one"
+            ));
+        }
+        Err(error) => round.cause = Some(error.to_string()),
     }
-    for (transport, inner) in listened {
+}
+
+/// The router that is held, as long as it has a public address and this host its own on that network;
+/// else the one that a search finds. And its outer address.
+async fn find(
+    listened: &BTreeSet<Inner>,
+    held: Option<&Gateway>,
+) -> Result<(Gateway, Ipv4Addr), GatewayError> {
+    let own: BTreeSet<Ipv4Addr> = listened.iter().map(|(_, inner)| *inner.ip()).collect();
+    if let Some(held) = held.filter(|held| own.contains(&held.own))
+        && let Ok(outer) = held.external().await
+        && is_public(IpAddr::V4(outer))
+    {
+        return Ok((held.clone(), outer));
+    }
+    let own: Vec<Ipv4Addr> = own.into_iter().take(SEARCHED_FROM).collect();
+    let gateway = search::search(&own).await?;
+    let outer = gateway.external().await?;
+    Ok((gateway, outer))
+}
+
+/// Has a router map everything, after the held mappings are ended that it does not go on with.
+async fn map_at(
+    round: &mut Round,
+    gateway: Gateway,
+    outer: Ipv4Addr,
+    listened: BTreeSet<Inner>,
+    held: Held,
+) {
+    let goes_on = |inner| held.gateway.as_ref() == Some(&gateway) && listened.contains(inner);
+    let ended = || held.ports.iter().filter(|(inner, _)| !goes_on(inner));
+    round.ended = ended().map(|(inner, _)| *inner).collect();
+    if let Some(gateway) = &held.gateway {
+        unmap(gateway, ended().map(|((transport, _), port)| (*transport, *port))).await;
+    }
+    let wanted = |(transport, inner): Inner| {
+        let same = |held: &&Inner| (held.0, held.1.port()) == (transport, inner.port());
+        let port = held.ports.get(&(transport, inner));
+        // Or that by which another address of this host was reached.
+        port.or_else(|| held.ports.get(held.ports.keys().find(same)?)).copied()
+    };
+    for (transport, inner) in listened.iter().copied() {
         if *inner.ip() != gateway.own {
             continue;
         }
-        let wanted = held.get(&(transport, inner)).copied().unwrap_or(inner.port());
+        let wanted = wanted((transport, inner)).unwrap_or(inner.port());
         match map(&gateway, transport, inner.port(), wanted).await {
             Ok(port) => {
                 let outer = SocketAddrV4::new(outer, port);
@@ -181,6 +224,14 @@ async fn map_all(round: &mut Round, listened: BTreeSet<Inner>, held: BTreeMap<In
         }
     }
     round.gateway = Some(gateway);
+}
+
+/// Ends mappings. A router that does not do so lets them end with their lease.
+async fn unmap(gateway: &Gateway, ports: impl Iterator<Item = (Transport, u16)>) {
+    let ended = ports.map(|(transport, outer)| gateway.unmap(transport, outer));
+    for error in join_all(ended).await.into_iter().filter_map(Result::err) {
+        tracing::debug!(%error, "a mapping at the router ends with its lease");
+    }
 }
 
 /// Maps one port, to the outer one that is wanted or to another one. Returns which.
@@ -245,8 +296,9 @@ impl Network {
             self.on_mapped(Round::default());
             return;
         }
-        let held = self.outside.mappings.mapped.iter();
-        let held = held.map(|(inner, mapping)| (*inner, mapping.outer.port())).collect();
+        let Mappings { gateway, mapped, .. } = &self.outside.mappings;
+        let ports = mapped.iter().map(|(inner, mapping)| (*inner, mapping.outer.port())).collect();
+        let held = Held { gateway: gateway.clone(), ports };
         self.outside.mappings.under_way = Some(run(listened, held).boxed());
     }
 
@@ -281,17 +333,10 @@ impl Network {
     pub async fn close(&mut self) {
         let Some(gateway) = self.outside.mappings.gateway.take() else { return };
         let mapped = std::mem::take(&mut self.outside.mappings.mapped);
-        let ended = mapped.iter().map(|((transport, _), mapping)| {
-            let gateway = &gateway;
-            async move { gateway.unmap(*transport, mapping.outer.port()).await }
-        });
-        match tokio::time::timeout(CLOSE_TIME, join_all(ended)).await {
-            Ok(ended) => {
-                for error in ended.into_iter().filter_map(Result::err) {
-                    tracing::debug!(%error, "a mapping at the router ends with its lease");
-                }
-            }
-            Err(_) => tracing::debug!("the mappings at the router end with their lease"),
+        let ports =
+            mapped.iter().map(|((transport, _), mapping)| (*transport, mapping.outer.port()));
+        if tokio::time::timeout(CLOSE_TIME, unmap(&gateway, ports)).await.is_err() {
+            tracing::debug!("the mappings at the router end with their lease");
         }
     }
 }

@@ -486,7 +486,7 @@ impl EventLoop {
         if let Some(network) = &mut self.network {
             let shown = self.status.borrow();
             let sharing = shown.core.peers.iter().filter(|peer| !peer.shared.is_empty());
-            network.set_sharing(sharing.map(|peer| peer.peer).collect());
+            network.shares_with(sharing.map(|peer| peer.peer));
         }
     }
 

@@ -20,7 +20,7 @@ pub struct ProviderLimits {
     pub per_key: usize,
     /// Of one peer: as many as a node has spaces.
     pub per_peer: usize,
-    /// From one network: a /24 of IPv4, a /48 of IPv6, or one address of a private network.
+    /// From one network ([`network_of`]), or through the relays in it.
     pub per_network: usize,
     /// From one network under one key, so that names made up on one host fill no answer.
     pub per_network_and_key: usize,
@@ -88,7 +88,7 @@ impl Providers {
         }
     }
 
-    /// Takes note that `peer`, which speaks from the address `from`, announces itself under a key at
+    /// Takes note that `peer`, which speaks from the address `from` (through a relay: the relay's), announces itself under a key at
     /// these addresses (texts the shell can dial). Loopback is no network: there is but one host.
     pub fn announce(
         &mut self,
@@ -203,12 +203,13 @@ fn less<K: Ord>(counts: &mut BTreeMap<K, usize>, of: &K) {
 }
 
 /// The network that an address stands for, in which names are free to whoever is there: its /24 or
-/// /48, the address itself where it is a private one, none of loopback.
+/// /48; of a private or link-local one, whose network stands for the people in one room as often as for
+/// one attacker, the address itself; none of loopback.
 #[must_use]
 pub fn network_of(address: IpAddr) -> Option<IpAddr> {
     match address.to_canonical() {
         ip if ip.is_loopback() => None,
-        IpAddr::V4(v4) if v4.is_private() => Some(v4.into()),
+        IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() => Some(v4.into()),
         IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() => Some(v6.into()),
         IpAddr::V4(v4) => Some(Ipv4Addr::from(u32::from(v4) & (!0 << 8)).into()),
         IpAddr::V6(v6) => Some(Ipv6Addr::from(u128::from(v6) & (!0 << 80)).into()),
@@ -320,6 +321,24 @@ mod tests {
         let later = 2 + PROVIDED_MS;
         assert_eq!(providers.announce(key(1), peer(3), HERE, at(3), later), Announced::New);
         assert_eq!(found(&providers, 1, later), [peer(1), peer(3)]);
+    }
+
+    #[test]
+    fn an_address_stands_for_its_network() {
+        for (address, network) in [
+            ("198.51.100.7", Some("198.51.100.0")),
+            ("::ffff:198.51.100.7", Some("198.51.100.0")),
+            ("2001:db8:1:2::3", Some("2001:db8:1::")),
+            ("192.168.7.1", Some("192.168.7.1")),
+            ("169.254.7.1", Some("169.254.7.1")),
+            ("fd00::7", Some("fd00::7")),
+            ("fe80::7", Some("fe80::7")),
+            ("127.0.0.1", None),
+            ("::1", None),
+        ] {
+            let network = network.map(|text| text.parse().unwrap());
+            assert_eq!(network_of(address.parse().unwrap()), network, "{address}");
+        }
     }
 
     #[test]

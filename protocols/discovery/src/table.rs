@@ -417,6 +417,22 @@ impl PeerTable {
         })
     }
 
+    /// Takes note that a space is shared with a peer: from then on it is no passer-by, and where a lookup
+    /// found it is remembered as where a connection did.
+    pub fn shares(&mut self, peer: &PeerId) {
+        if let Some(entry) = self.peers.get_mut(peer) {
+            entry.shared = true;
+        }
+    }
+
+    /// Whether nothing but these sources told of a peer and its addresses, and no space was shared with
+    /// it.
+    #[must_use]
+    pub fn is_passing(&self, peer: &PeerId, sources: &[Source]) -> bool {
+        let shared = self.peers.get(peer).is_some_and(|entry| entry.shared);
+        !shared && self.is_known_only_by(peer, sources)
+    }
+
     /// Forgets an address, whoever is known to be there. A peer that is connected stays so.
     pub fn forget_place(&mut self, address: &str) {
         for entry in self.peers.values_mut() {
@@ -502,7 +518,7 @@ impl PeerTable {
             if entry.connected.is_some() {
                 return true;
             }
-            entry.addresses.retain(|_, a| now.saturating_sub(a.heard) <= a.source.life_ms());
+            entry.expire(now);
             !entry.addresses.is_empty()
         });
         self.newcomers.expire(&self.limits, now);

@@ -447,3 +447,33 @@ fn what_other_nodes_say_is_soon_forgotten_and_comes_at_a_rate() {
     table.forget(&peer(2));
     assert!(table.is_empty());
 }
+
+#[test]
+fn with_whom_a_space_was_shared_is_remembered_for_a_week() {
+    let mut table = table(TableLimits::default());
+    let sources = [Source::Lookup];
+    for n in [1, 2] {
+        table.heard(peer(n), "a", Source::Lookup, 0);
+        table.connected(peer(n), Some("a"), Source::Lookup, 0);
+        assert!(table.is_passing(&peer(n), &sources));
+    }
+    table.shares(&peer(1));
+    table.shares(&peer(3));
+    assert!(!table.is_passing(&peer(1), &sources));
+    assert!(table.is_known_only_by(&peer(1), &sources));
+    for n in [1, 2] {
+        table.disconnected(&peer(n), 20_000, 0);
+    }
+    let shared = |now: u64, table: &mut PeerTable| {
+        table.expire(now);
+        let remembered = table.worth_remembering(now).into_iter();
+        remembered.map(|known| known.peer).collect::<Vec<_>>()
+    };
+    let life_ms = Source::Lookup.life_ms();
+    assert_eq!(shared(20_000 + life_ms, &mut table), [peer(1), peer(2)]);
+    assert_eq!(shared(20_001 + life_ms, &mut table), [peer(1)]);
+    assert!(!table.is_passing(&peer(1), &sources), "also while it is away");
+    assert_eq!(shared(20_000 + REMEMBERED_MS, &mut table), [peer(1)]);
+    assert_eq!(shared(20_001 + REMEMBERED_MS, &mut table), []);
+    assert!(table.is_empty(), "who is not known shares nothing");
+}

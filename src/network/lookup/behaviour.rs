@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use libp2p::core::Endpoint;
 use libp2p::core::transport::PortUse;
+use libp2p::core::{ConnectedPoint, Endpoint};
 use libp2p::kad::{self, KadPeer, QueryId, RecordKey};
 use libp2p::swarm::behaviour::{DialFailure, ExternalAddrConfirmed, ExternalAddrExpired};
 use libp2p::swarm::dial_opts::DialOpts;
@@ -16,11 +16,12 @@ use libp2p::swarm::{
 };
 use libp2p::{Multiaddr, PeerId, StreamProtocol};
 use ocm_discovery::{LookupKey, network_of};
+use ocm_node::Allowed;
 
 use super::store::Store;
 use super::told::{ADDRESSES, announced, believed};
 use super::{LOOKUP_PROTOCOL, LookupMode};
-use crate::network::address::{ip_of, is_dialable};
+use crate::network::address::{head_of, ip_of, is_dialable};
 use crate::network::from_libp2p;
 use crate::network::range::IpRange;
 
@@ -42,7 +43,9 @@ const MESSAGE_BYTES: usize = 32 * 1024;
 const PEERS_TOLD: usize = kad::K_VALUE.get();
 
 type Library = kad::Behaviour<Store>;
-type Said = <<Library as NetworkBehaviour>::ConnectionHandler as ConnectionHandler>::ToBehaviour;
+type Handler = <Library as NetworkBehaviour>::ConnectionHandler;
+type Said = <Handler as ConnectionHandler>::ToBehaviour;
+type Asked = <Handler as ConnectionHandler>::FromBehaviour;
 
 /// What comes of it.
 #[derive(Debug)]
@@ -63,9 +66,11 @@ pub(crate) struct Behaviour {
     serves: bool,
     /// Where any number of peers may be.
     exempt: Vec<IpRange>,
-    connections: HashMap<ConnectionId, (PeerId, Option<IpAddr>)>,
-    /// Who has yet to prove that it is spoken to, and is not heard until then.
-    unproved: HashSet<PeerId>,
+    connections: HashMap<ConnectionId, (PeerId, End)>,
+    /// Who is spoken to; `None` where everyone is. Others are neither asked nor heard.
+    allowed: Option<Allowed>,
+    /// Who has proved that it is one of those, and is connected.
+    proved: HashSet<PeerId>,
     routes: HashMap<PeerId, Route>,
     events: VecDeque<Event>,
     /// Announcements of others that are kept, and under how many keys.
@@ -76,6 +81,28 @@ pub(crate) struct Behaviour {
     looked: Instant,
 }
 
+/// Where the other end of a connection is.
+#[derive(Debug, Clone, Copy, Default)]
+struct End {
+    /// Its address; `None` through a relay.
+    ip: Option<IpAddr>,
+    /// The address that it counts as: through a relay, which as many as they like may come by, the
+    /// relay's.
+    counted: Option<IpAddr>,
+}
+
+impl End {
+    fn of(endpoint: &ConnectedPoint) -> Self {
+        let remote = endpoint.get_remote_address();
+        let counted = match endpoint {
+            // The remote address is but the peer's name.
+            ConnectedPoint::Listener { local_addr, .. } if endpoint.is_relayed() => local_addr,
+            _ => remote,
+        };
+        Self { ip: ip_of(remote), counted: head_of(counted) }
+    }
+}
+
 /// A peer of the routing table.
 struct Route {
     network: Option<IpAddr>,
@@ -84,7 +111,12 @@ struct Route {
 }
 
 impl Behaviour {
-    pub(crate) fn new(own: PeerId, mode: LookupMode, exempt: Vec<IpRange>) -> Self {
+    pub(crate) fn new(
+        own: PeerId,
+        mode: LookupMode,
+        exempt: Vec<IpRange>,
+        allowed: Option<Allowed>,
+    ) -> Self {
         let mut config = kad::Config::new(StreamProtocol::new(LOOKUP_PROTOCOL));
         // A path by each of several neighbours: one that lies leads astray one path.
         config.disjoint_query_paths(true);
@@ -107,7 +139,8 @@ impl Behaviour {
             serves,
             exempt,
             connections: HashMap::new(),
-            unproved: HashSet::new(),
+            allowed,
+            proved: HashSet::new(),
             routes: HashMap::new(),
             events: VecDeque::new(),
             kept: (0, 0),
@@ -162,6 +195,11 @@ impl Behaviour {
         self.inner.get_providers(RecordKey::new(key.as_bytes()))
     }
 
+    /// The queries that are under way.
+    pub(super) fn queries(&self) -> Vec<QueryId> {
+        self.inner.iter_queries().map(|query| query.id()).collect()
+    }
+
     /// Tells others that this node is at an address that it listens on.
     fn announce_at(&mut self, addr: &Multiaddr) {
         if ip_of(addr).is_some_and(is_dialable) {
@@ -209,18 +247,33 @@ impl Behaviour {
         self.inner.on_swarm_event(FromSwarm::DialFailure(failure));
     }
 
-    /// Hears a peer no more, or again.
-    pub(super) fn hear(&mut self, peer: PeerId, proved: bool) {
-        if proved {
-            self.unproved.remove(&peer);
-        } else {
-            self.unproved.insert(peer);
-        }
+    /// Takes a peer for one that is spoken to, as long as it is connected.
+    pub(super) fn trust(&mut self, peer: PeerId) {
+        self.proved.insert(peer);
     }
 
-    /// Whether what a peer asks is heard.
-    pub(in crate::network) fn hears(&self, peer: &PeerId) -> bool {
-        !self.unproved.contains(peer)
+    /// Whether a peer is asked, and what it asks heard.
+    pub(in crate::network) fn speaks_to(&self, peer: &PeerId) -> bool {
+        let Some(allowed) = &self.allowed else { return true };
+        let listed = from_libp2p(peer).is_some_and(|peer| allowed.peers.contains(&peer));
+        listed || self.proved.contains(peer)
+    }
+
+    /// A handler for a new connection with a peer, made by the library together with what its queries
+    /// wait to ask there. A peer that is not spoken to is not asked.
+    fn handler(
+        &mut self,
+        peer: PeerId,
+        make: impl Fn(&mut Library) -> Result<Handler, ConnectionDenied>,
+    ) -> Result<Handler, ConnectionDenied> {
+        let handler = make(&mut self.inner)?;
+        if self.speaks_to(&peer) {
+            return Ok(handler);
+        }
+        // The questions go with the first handler; there are none for a second one.
+        drop(handler);
+        self.go_without(peer);
+        make(&mut self.inner)
     }
 
     /// What a query wants: the peer that it is to speak with, and where that is said to be.
@@ -251,7 +304,7 @@ impl Behaviour {
     }
 
     /// What a peer says, as the library is to hear it.
-    fn heard(&mut self, source: PeerId, from: Option<IpAddr>, said: Said) -> Option<Said> {
+    fn heard(&mut self, source: PeerId, end: End, said: Said) -> Option<Said> {
         let asks = matches!(
             said,
             Said::FindNodeReq { .. }
@@ -260,15 +313,16 @@ impl Behaviour {
                 | Said::PutRecord { .. }
                 | Said::AddProvider { .. }
         );
-        if asks && !self.hears(&source) {
+        if asks && !self.speaks_to(&source) {
             return None;
         }
+        let from = end.ip;
         match said {
             Said::AddProvider { key, provider } => {
                 let key = LookupKey::from_bytes(key.as_ref())?;
                 let peer = from_libp2p(&source).filter(|_| provider.node_id == source)?;
                 let addresses = announced(from, &provider.multiaddrs);
-                let counted = self.counted(from);
+                let counted = self.counted(end.counted);
                 let kept = self.inner.store_mut().announce(key, peer, counted, &addresses);
                 self.kept = self.inner.store_mut().kept();
                 tracing::debug!(%key, %peer, ?kept, "a peer announces itself");
@@ -310,8 +364,9 @@ impl NetworkBehaviour for Behaviour {
         local: &Multiaddr,
         remote: &Multiaddr,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.connections.insert(id, (peer, ip_of(remote)));
-        self.inner.handle_established_inbound_connection(id, peer, local, remote)
+        self.handler(peer, |inner| {
+            inner.handle_established_inbound_connection(id, peer, local, remote)
+        })
     }
 
     fn handle_established_outbound_connection(
@@ -322,8 +377,9 @@ impl NetworkBehaviour for Behaviour {
         role: Endpoint,
         port_use: PortUse,
     ) -> Result<THandler<Self>, ConnectionDenied> {
-        self.connections.insert(id, (peer, ip_of(address)));
-        self.inner.handle_established_outbound_connection(id, peer, address, role, port_use)
+        self.handler(peer, |inner| {
+            inner.handle_established_outbound_connection(id, peer, address, role, port_use)
+        })
     }
 
     fn on_swarm_event(&mut self, event: FromSwarm<'_>) {
@@ -337,10 +393,15 @@ impl NetworkBehaviour for Behaviour {
                 let gone = ExternalAddrExpired { addr: old.addr };
                 self.inner.on_swarm_event(FromSwarm::ExternalAddrExpired(gone));
             }
+            FromSwarm::ConnectionEstablished(made) => {
+                let end = End::of(made.endpoint);
+                self.connections.insert(made.connection_id, (made.peer_id, end));
+                self.inner.on_swarm_event(event);
+            }
             FromSwarm::ConnectionClosed(closed) => {
                 self.connections.remove(&closed.connection_id);
                 if closed.remaining_established == 0 {
-                    self.unproved.remove(&closed.peer_id);
+                    self.proved.remove(&closed.peer_id);
                 }
                 self.inner.on_swarm_event(event);
             }
@@ -354,8 +415,8 @@ impl NetworkBehaviour for Behaviour {
         id: ConnectionId,
         event: THandlerOutEvent<Self>,
     ) {
-        let from = self.connections.get(&id).and_then(|(_, ip)| *ip);
-        if let Some(event) = self.heard(peer, from, event) {
+        let end = self.connections.get(&id).map(|(_, end)| *end).unwrap_or_default();
+        if let Some(event) = self.heard(peer, end, event) {
             self.inner.on_connection_handler_event(peer, id, event);
         }
     }
@@ -371,6 +432,11 @@ impl NetworkBehaviour for Behaviour {
             let Poll::Ready(wish) = self.inner.poll(context) else { return Poll::Pending };
             match wish {
                 ToSwarm::Dial { opts } => self.want(&opts),
+                ToSwarm::NotifyHandler { peer_id, event, .. }
+                    if is_question(&event) && !self.speaks_to(&peer_id) =>
+                {
+                    self.go_without(peer_id);
+                }
                 ToSwarm::NewExternalAddrOfPeer { .. } => {}
                 ToSwarm::GenerateEvent(event) => {
                     if let kad::Event::RoutingUpdated { old_peer: Some(old), .. } = &event {
@@ -384,6 +450,18 @@ impl NetworkBehaviour for Behaviour {
             }
         }
     }
+}
+
+/// Whether it asks a peer something, or tells it of an announcement.
+const fn is_question(event: &Asked) -> bool {
+    matches!(
+        event,
+        Asked::FindNodeReq { .. }
+            | Asked::GetProvidersReq { .. }
+            | Asked::AddProvider { .. }
+            | Asked::GetRecord { .. }
+            | Asked::PutRecord { .. }
+    )
 }
 
 #[cfg(test)]

@@ -149,8 +149,8 @@ async fn strangers_are_left_and_those_who_share_a_space_are_not() {
     assert_eq!(found(&nodes, s), Source::Bootstrap);
     assert_eq!(found(&nodes, t), Source::Lookup, "it was asked, for it is near the key");
     assert!(nodes[2].network.worth_remembering().iter().all(|known| known.peer != t));
-    nodes[2].network.set_sharing([b].into());
-    nodes[3].network.set_sharing([a].into());
+    nodes[2].network.shares_with([b]);
+    nodes[3].network.shares_with([a]);
     assert!(nodes[2].network.is_stranger(&t));
     nodes[2].network.reservations.entry(t).or_default();
     assert!(!nodes[2].network.is_stranger(&t), "it relays for this node");
@@ -165,6 +165,28 @@ async fn strangers_are_left_and_those_who_share_a_space_are_not() {
         let table = &nodes[at].network.table;
         assert_eq!(table.source(&gone), None, "neither dials the other for having met it");
     }
+}
+
+#[tokio::test]
+async fn who_was_found_is_remembered_when_it_is_gone() {
+    let [s, t, a, b] = Box::pin(with_a_stranger()).await;
+    let (found, stranger, own) = (b.id(), t.id(), a.id());
+    let mut nodes = [s, t, a];
+    nodes[2].network.shares_with([found]);
+    // It stops.
+    let mut stopped = b;
+    stopped.network.disconnect(own);
+    until_state(std::slice::from_mut(&mut stopped), |nodes| !nodes[0].network.is_connected(&own))
+        .await;
+    drop(stopped);
+    disconnected(&mut nodes, 2, found).await;
+    nodes[2].network.disconnect(stranger);
+    disconnected(&mut nodes, 2, stranger).await;
+    nodes[2].network.shares_with([]);
+    let remembered = nodes[2].network.worth_remembering();
+    let is_remembered = |peer| remembered.iter().any(|known| known.peer == peer);
+    assert!(is_remembered(found), "{remembered:?}");
+    assert!(!is_remembered(stranger), "no space was shared with it");
 }
 
 #[tokio::test]
@@ -206,7 +228,7 @@ async fn who_has_yet_to_prove_its_did_is_not_answered() {
     until(&mut nodes, 0, |e| (*e == NetworkEvent::Connected { peer }).then_some(())).await;
     let hears = |node: &Node| {
         let lookup = node.network.swarm.behaviour().lookup.as_ref().unwrap();
-        lookup.hears(&to_libp2p(&peer).unwrap())
+        lookup.speaks_to(&to_libp2p(&peer).unwrap())
     };
     assert!(!hears(&nodes[0]));
     nodes[0].network.trust(peer);
@@ -216,6 +238,36 @@ async fn who_has_yet_to_prove_its_did_is_not_answered() {
     disconnected(&mut nodes, 0, peer).await;
     until(&mut nodes, 0, |e| (*e == NetworkEvent::Connected { peer }).then_some(())).await;
     assert!(!hears(&nodes[0]), "once more, for another connection");
+}
+
+#[tokio::test]
+async fn who_has_yet_to_prove_its_did_learns_of_no_space() {
+    let did = ocm_record::Did::from(SigningKey::from_seed(&[9; 32]).public());
+    let allowed = Some(Allowed { dids: [did].into(), ..Allowed::default() });
+    let lookup = Some(LookupMode::Client);
+    let choosy = NetworkConfig { allowed, lookup, ..config(1, Transport::Tcp) };
+    let mut nodes = [holder(choosy, 7).await, Node::start(server(2, Transport::Tcp)).await];
+    let peer = nodes[1].id();
+    let speaks = |nodes: &[Node]| {
+        let peers = nodes[0].network.peers();
+        !peers.is_empty() && peers.iter().all(|peer| peer.agent.is_some())
+    };
+    let nobody = |nodes: &[Node]| said(&nodes[0]).1.contains("nobody to ask");
+    // It comes, and is turned away.
+    connect(&mut nodes, 1, 0).await;
+    until_state(&mut nodes, speaks).await;
+    assert!(nobody(&nodes), "{}", said(&nodes[0]).1);
+    nodes[0].network.disconnect(peer);
+    disconnected(&mut nodes, 0, peer).await;
+    assert!(nobody(&nodes) && nodes[0].network.lookups.is_idle());
+    // It comes again, and proves itself.
+    until_state(&mut nodes, speaks).await;
+    assert!(nobody(&nodes), "{}", said(&nodes[0]).1);
+    nodes[0].network.trust(peer);
+    until_state(&mut nodes, |nodes| said(&nodes[1]).1.contains("1 announcements")).await;
+    assert!(said(&nodes[0]).1.contains("1 nodes can be asked"));
+    nodes[0].network.block(peer);
+    assert!(nobody(&nodes), "{}", said(&nodes[0]).1);
 }
 
 /// A peer that speaks the protocol by the library alone, and says what it likes.

@@ -2,6 +2,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
 
 use super::*;
 
@@ -123,6 +124,77 @@ fn a_mapping_to_what_is_listened_on_no_more_is_dropped() {
     mappings.take_up(failed, &BTreeSet::from([inner(9000)]), now);
     assert!(mappings.addresses().is_empty());
     assert_eq!(mappings.health(&BTreeSet::new()).0, Health::Off);
+}
+
+/// A router that maps a port for whoever asks first, and ends a mapping for anyone: its mappings, from
+/// the outer port to the host and its port.
+fn router() -> (Gateway, Arc<Mutex<BTreeMap<String, String>>>) {
+    let mapped = Arc::new(Mutex::new(BTreeMap::new()));
+    let table = Arc::clone(&mapped);
+    let gateway = double(move |request| {
+        if request.contains("#GetExternalIPAddress") {
+            let address = "<NewExternalIPAddress>11.0.0.1</NewExternalIPAddress>";
+            return http("200 OK", &format!("<r>{address}</r>"));
+        }
+        let (mut table, outer) = (table.lock().unwrap(), value(request, "NewExternalPort"));
+        if request.contains("#DeletePortMapping") {
+            return table.remove(&outer).map_or_else(|| refusal(714), |_| http("200 OK", "<r/>"));
+        }
+        let inner = ["NewInternalClient", "NewInternalPort"].map(|name| value(request, name));
+        let inner = inner.join(":");
+        if *table.entry(outer).or_insert_with(|| inner.clone()) == inner {
+            http("200 OK", "<r/>")
+        } else {
+            refusal(CONFLICT)
+        }
+    });
+    (gateway, mapped)
+}
+
+fn outer(round: &Round) -> Vec<(Inner, String)> {
+    round.mapped.iter().map(|(inner, mapping)| (*inner, mapping.outer.to_string())).collect()
+}
+
+#[tokio::test]
+async fn a_router_that_is_held_is_asked_again_from_the_same_address() {
+    let (gateway, mapped) = router();
+    let other = (Transport::Tcp, SocketAddrV4::new(Ipv4Addr::new(10, 1, 0, 3), 8080));
+    let listened = BTreeSet::from([inner(8080), other]);
+    // Nobody answers a search here: this host has neither address.
+    let unknown = run(listened.clone(), Held::default()).await;
+    assert!(unknown.cause.is_some() && unknown.gateway.is_none());
+    let held = || Held { gateway: Some(gateway.clone()), ports: [(inner(8080), 9000)].into() };
+    let round = run(listened, held()).await;
+    assert_eq!(round.cause, None);
+    assert_eq!(round.gateway.as_ref(), Some(&gateway));
+    assert_eq!(outer(&round), [(inner(8080), "11.0.0.1:9000".to_owned())]);
+    assert_eq!(*mapped.lock().unwrap(), [("9000".to_owned(), "10.1.0.2:8080".to_owned())].into());
+    let gone = run(BTreeSet::from([other]), held()).await;
+    assert!(gone.cause.is_some(), "where it is held from is listened on no more");
+}
+
+#[tokio::test]
+async fn a_host_that_is_at_another_address_takes_its_outer_port_along() {
+    let (gateway, mapped) = router();
+    let held = Held { gateway: Some(gateway.clone()), ports: [(inner(8080), 8080)].into() };
+    mapped.lock().unwrap().insert("8080".to_owned(), "10.1.0.2:8080".to_owned());
+    let own = Ipv4Addr::new(10, 1, 0, 3);
+    let other = (Transport::Tcp, SocketAddrV4::new(own, 8080));
+    let (now, listened) = (Instant::now(), BTreeSet::from([inner(8080), other]));
+    let before = self::mapped(inner(8080), "11.0.0.1:8080", now);
+    let mut mappings = Mappings { mapped: before, ..Mappings::default() };
+    let (mut round, public) = (Round::default(), Ipv4Addr::new(11, 0, 0, 1));
+    map_at(&mut round, Gateway { own, ..gateway }, public, listened.clone(), held).await;
+    assert_eq!(outer(&round), [(other, "11.0.0.1:8080".to_owned())]);
+    assert_eq!(*mapped.lock().unwrap(), [("8080".to_owned(), "10.1.0.3:8080".to_owned())].into());
+    // Also where not all is mapped.
+    round.cause = Some("QUIC is not mapped".to_owned());
+    mappings.take_up(round, &listened, now);
+    assert_eq!(
+        mappings.mapped.keys().collect::<Vec<_>>(),
+        [&other],
+        "what was ended leads nowhere"
+    );
 }
 
 #[test]

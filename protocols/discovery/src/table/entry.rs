@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Source;
+use super::{REMEMBERED_MS, Source};
 use crate::backoff::PEER_BACKOFF;
 
 /// Where it may be.
@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) failures: u32,
     /// Not dialled before this time.
     pub(super) next: u64,
+    /// Whether a space was shared with it.
+    pub(super) shared: bool,
     /// A dial is under way; taken as failed when it is not answered for after this long.
     pub(super) dialling: Option<u64>,
 }
@@ -39,6 +41,7 @@ impl Entry {
             last: None,
             failures: 0,
             next: now,
+            shared: false,
             dialling: None,
         }
     }
@@ -68,6 +71,19 @@ impl Entry {
             };
         }
         self.addresses.insert(address.to_owned(), Address { source, heard: now });
+    }
+
+    /// Forgets addresses that were not heard of for their source's time. With whom a space was shared is
+    /// remembered where a lookup found it, too.
+    pub(super) fn expire(&mut self, now: u64) {
+        let shared = self.shared;
+        self.addresses.retain(|_, address| {
+            let life_ms = match address.source {
+                Source::Lookup if shared => REMEMBERED_MS,
+                source => source.life_ms(),
+            };
+            now.saturating_sub(address.heard) <= life_ms
+        });
     }
 
     pub(super) fn newest_first(&self) -> Vec<String> {
