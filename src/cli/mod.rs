@@ -100,7 +100,9 @@ enum Configured {
     #[command(
         after_help = "Example:\n  ocm node --network-seed-peers 192.0.2.7:8080\n\nIt is ready when it \
                       prints `OCM node is ready`; SIGINT or SIGTERM stops it, a second one at once. SIGHUP has it load \
-                      its configuration again."
+                      its configuration again.\n\nEvery key of the configuration has a flag, as network.upnp has \
+                      --network-upnp: `ocm config show` lists the keys, and the file that `ocm config init` writes \
+                      says what each does."
     )]
     Node {
         /// Start although the store has lost records, and get them again from peers

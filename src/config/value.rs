@@ -78,6 +78,9 @@ pub(crate) trait Setting: Sized {
     /// Whether an empty text means "not set", where the setting is optional.
     const EMPTY_IS_UNSET: bool = true;
 
+    /// Whether its flag, given without a value, means `true`.
+    const IS_SWITCH: bool = false;
+
     /// What a value of this type is, completing "expected …".
     fn expected(limit: Limit) -> String;
 
@@ -97,6 +100,8 @@ pub(crate) trait Setting: Sized {
 }
 
 impl Setting for bool {
+    const IS_SWITCH: bool = true;
+
     fn expected(_: Limit) -> String {
         "true or false".into()
     }

@@ -134,6 +134,21 @@ fn each_flag_changes_the_configuration() {
 }
 
 #[test]
+fn a_flag_of_a_switch_may_stand_alone() {
+    let command = Overrides::augment_args(Command::new("ocm")).subcommand(Command::new("node"));
+    let loaded = |arguments: &[&str]| {
+        let matches = command.clone().try_get_matches_from(arguments).unwrap();
+        load(&Overrides::from_arg_matches(&matches).unwrap(), &[]).unwrap().config
+    };
+    assert!(!loaded(&["ocm", "node"]).network.upnp);
+    assert!(loaded(&["ocm", "node", "--network-upnp"]).network.upnp);
+    assert!(loaded(&["ocm", "node", "--network-upnp", "--logging-level", "warn"]).network.upnp);
+    assert!(loaded(&["ocm", "node", "--network-upnp", "true"]).network.upnp);
+    assert!(!loaded(&["ocm", "node", "--network-upnp", "false"]).network.upnp);
+    assert!(command.try_get_matches_from(["ocm", "node", "--network-port"]).is_err());
+}
+
+#[test]
 fn each_field_of_the_file_changes_the_configuration() {
     for (variable, value, holds) in VARIABLES {
         let key = KEYS.iter().find(|key| key.env == *variable).unwrap();
