@@ -24,7 +24,7 @@ pub(super) fn check(config: &Config, answered: &Answered) -> Vec<Finding> {
         // It is not known whether the node runs.
         Answered::Stranger { .. } | Answered::Unclear { .. } => return Vec::new(),
     };
-    let mut findings = vec![check_connected(node)];
+    let mut findings = vec![check_connected(config, node)];
     findings.extend(node.sources.iter().map(|(name, state, detail)| {
         let check = "discovery";
         match state.as_str() {
@@ -37,16 +37,39 @@ pub(super) fn check(config: &Config, answered: &Answered) -> Vec<Finding> {
     findings
 }
 
-fn check_connected(node: &RunningNode) -> Finding {
-    if node.peers > 0 {
-        return Finding::ok("peers", format!("{} connected", node.peers));
+/// Who is connected, and who is kept out.
+fn check_connected(config: &Config, node: &RunningNode) -> Finding {
+    let connected = match node.peers {
+        0 => "isolated: no peer is connected".to_owned(),
+        peers => format!("{peers} connected"),
+    };
+    let (mut found, mut remedies) = (vec![connected], Vec::new());
+    if node.blocked > 0 {
+        found.push(match node.blocked {
+            1 => "1 peer is blocked".to_owned(),
+            blocked => format!("{blocked} peers are blocked"),
+        });
+        remedies.push("let in who was blocked: `ocm peer unblock ID` (`ocm status` names them)");
     }
-    Finding::warning(
-        "peers",
-        "isolated: no peer is connected",
+    if let Some(key) = &node.network_key {
+        found.push(format!("network.key is set ({key}): only who has it is spoken to"));
+        remedies
+            .push("compare the network key's fingerprint with that of the others (`ocm status`)");
+    }
+    if !config.network.allow.is_empty() {
+        let listed = config.network.allow.len();
+        found.push(format!("network.allow is set: only the {listed} it names are spoken to"));
+        remedies.push("name in network.allow (OCM_NETWORK_ALLOW) who is to be spoken to");
+    }
+    let found = found.join("; ");
+    if node.peers > 0 {
+        return Finding::ok("peers", found);
+    }
+    remedies.push(
         "give an address with `ocm peer connect ADDRESS`, or set network.seed_peers \
          (OCM_SEED_PEERS)",
-    )
+    );
+    Finding::warning("peers", found, remedies.join("; "))
 }
 
 /// What to do about a source of peers that is not well.
@@ -91,6 +114,7 @@ mod tests {
     use super::super::State;
     use super::super::tests::{found, healthy};
     use super::*;
+    use crate::config::PeerName;
 
     fn running(node: RunningNode) -> Answered {
         Answered::Node(Box::new(node))
@@ -114,5 +138,37 @@ mod tests {
         let findings = check(&config, &running(flooded));
         found(&findings, "discovery", State::Warning, "beacon: port 8081");
         found(&findings, "discovery", State::Ok, "beacon: off, ");
+    }
+
+    #[test]
+    fn who_is_kept_out_is_told_with_isolation() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = healthy(dir.path());
+        let of = |config: &Config, peers, blocked, key: Option<&str>| {
+            let network_key = key.map(str::to_owned);
+            let node = RunningNode { peers, blocked, network_key, ..RunningNode::default() };
+            check(config, &running(node)).remove(0)
+        };
+        let plain = of(&config, 0, 0, None);
+        assert_eq!(plain.text, "isolated: no peer is connected");
+        assert!(plain.remedy.unwrap().starts_with("give an address"));
+        let blocked = of(&config, 0, 1, None);
+        assert_eq!(blocked.text, "isolated: no peer is connected; 1 peer is blocked");
+        assert!(blocked.remedy.unwrap().contains("`ocm peer unblock ID`"));
+        assert_eq!(of(&config, 3, 2, None).text, "3 connected; 2 peers are blocked");
+        let private = of(&config, 0, 0, Some("c2f1"));
+        found(
+            std::slice::from_ref(&private),
+            "peers",
+            State::Warning,
+            "network.key is set (c2f1): only who",
+        );
+        assert!(private.remedy.unwrap().contains("fingerprint"));
+        found(&[of(&config, 1, 0, Some("c2f1"))], "peers", State::Ok, "(c2f1)");
+        let did = "did:key:z6MkhaXgBZDvotDkL5257faiztiGiC2QtKLGpbnnEGta2doK";
+        config.network.allow = vec![PeerName::Did(did.parse().unwrap())];
+        let listed = of(&config, 0, 0, None);
+        assert!(listed.text.ends_with("network.allow is set: only the 1 it names are spoken to"));
+        assert!(listed.remedy.unwrap().contains("network.allow (OCM_NETWORK_ALLOW)"));
     }
 }
