@@ -100,6 +100,11 @@ fn remedy(source: &str) -> &'static str {
              OCM_ENABLE_UPNP; or by hand, with network.external_addresses), or name relays: \
              network.relays (OCM_NETWORK_RELAYS)"
         }
+        "relaying" => {
+            "run it on a host with a public address; behind a load balancer or a forwarded port, name \
+             the outer address in network.external_addresses (OCM_NETWORK_EXTERNAL_ADDRESSES); where \
+             every place is taken, run another relay"
+        }
         "upnp" => {
             "switch UPnP on in the router; or forward the port there by hand and name the outer \
              address in network.external_addresses (OCM_NETWORK_EXTERNAL_ADDRESSES); or be reached \
