@@ -1,9 +1,11 @@
 //! `ocm doctor`: what is wrong with this node, why, and what to do.
 //!
 //! Each check looks at one thing and says one line. It works with the node running or stopped: what
-//! a running node holds (its ports, its store) is asked of the node.
+//! a running node holds (its ports, its store) is asked of the node. Where another one answers in its
+//! place, that is a finding, and the rest is looked at all the same.
 
 mod parity;
+mod peers;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
@@ -72,6 +74,10 @@ impl Finding {
 pub struct RunningNode {
     /// Peers connected.
     pub peers: u64,
+    /// Peers that its owner blocked.
+    pub blocked: u64,
+    /// The fingerprint of the private network's key; none in the open one.
+    pub network_key: Option<String>,
     /// Sources of addresses: name, state (`off`, `ok`, `troubled`, `failed`), detail.
     pub sources: Vec<(String, String, String)>,
     /// The spaces it holds.
@@ -82,10 +88,33 @@ pub struct RunningNode {
     pub quarantined: Vec<Quarantined>,
 }
 
-/// Looks at everything. `running` is what the node said, when one runs on this data directory.
+/// What answers where the node's API is expected.
+#[derive(Debug, Clone)]
+pub enum Answered {
+    /// Nothing: the node is not running.
+    Nobody,
+    /// The node.
+    Node(Box<RunningNode>),
+    /// A node that does not take this one's token.
+    Stranger {
+        /// Where.
+        address: String,
+    },
+    /// Something that the node cannot be told from.
+    Unclear {
+        /// What was seen, and where.
+        cause: String,
+    },
+}
+
+/// Looks at everything: at what a running node holds through what it said, else by itself.
 #[must_use]
-pub fn examine(loaded: &Loaded, running: Option<&RunningNode>) -> Vec<Finding> {
+pub fn examine(loaded: &Loaded, answered: &Answered) -> Vec<Finding> {
     let config = &loaded.config;
+    let running = match answered {
+        Answered::Node(node) => Some(&**node),
+        _ => None,
+    };
     let mut findings = vec![
         check_keys(config),
         check_clock(SystemTime::now(), newest_file(&config.data_dir)),
@@ -94,8 +123,9 @@ pub fn examine(loaded: &Loaded, running: Option<&RunningNode>) -> Vec<Finding> {
     ];
     findings.extend(check_exposure(loaded));
     findings.extend(check_token(&config.data_dir));
-    findings.extend(check_ports(config, running.is_some()));
-    findings.extend(check_peers(config, running));
+    findings.extend(check_api(answered));
+    findings.extend(check_ports(config, answered));
+    findings.extend(peers::check(config, answered));
     findings.extend(running.map(|node| parity::check(node, Timestamp::now())).unwrap_or_default());
     findings
 }
@@ -227,8 +257,27 @@ fn check_store(config: &Config, running: bool) -> Finding {
     }
 }
 
-fn check_ports(config: &Config, running: bool) -> Vec<Finding> {
-    if running {
+/// Whether it is the node that answers for it.
+fn check_api(answered: &Answered) -> Option<Finding> {
+    match answered {
+        Answered::Nobody | Answered::Node(_) => None,
+        Answered::Stranger { address } => Some(Finding::fault(
+            "api",
+            format!("another node answers at {address}: it does not take this node's token"),
+            "set api.listen (OCM_API_LISTEN) to an address of this node's own; if it is this node \
+             that answers, run this as its user, or give its token (OCM_API_TOKEN_FILE)",
+        )),
+        Answered::Unclear { cause } => Some(Finding::fault(
+            "api",
+            cause.clone(),
+            "see the log of the node; if something else answers there, set api.listen \
+             (OCM_API_LISTEN) to another address",
+        )),
+    }
+}
+
+fn check_ports(config: &Config, answered: &Answered) -> Vec<Finding> {
+    if matches!(answered, Answered::Node(_)) {
         return vec![Finding::ok("ports", "held by the running node")];
     }
     let bind = match config.network.bind_address {
@@ -248,8 +297,11 @@ fn check_ports(config: &Config, running: bool) -> Vec<Finding> {
             findings.push(port_free("UDP", bind, port, "network.port (OCM_NETWORK_PORT)"));
         }
     }
-    let api: SocketAddr = config.api.listen;
-    findings.push(port_free("TCP", api.ip(), api.port(), "api.listen (OCM_API_LISTEN)"));
+    // Who holds it otherwise was found out.
+    if matches!(answered, Answered::Nobody) {
+        let api: SocketAddr = config.api.listen;
+        findings.push(port_free("TCP", api.ip(), api.port(), "api.listen (OCM_API_LISTEN)"));
+    }
     findings
 }
 
@@ -269,76 +321,6 @@ fn port_free(protocol: &str, ip: IpAddr, port: u16, key: &str) -> Finding {
     }
 }
 
-fn check_peers(config: &Config, running: Option<&RunningNode>) -> Vec<Finding> {
-    if !config.network.enable_network_calls {
-        return vec![Finding::warning(
-            "peers",
-            "the network is switched off",
-            "set network.enable_network_calls (OCM_ENABLE_NETWORK_CALLS) to true",
-        )];
-    }
-    let Some(node) = running else {
-        return vec![Finding::warning("peers", "the node is not running", "start it: `ocm node`")];
-    };
-    let mut findings = vec![if node.peers == 0 {
-        Finding::warning(
-            "peers",
-            "isolated: no peer is connected",
-            "give an address with `ocm peer connect ADDRESS`, or set network.seed_peers \
-             (OCM_SEED_PEERS)",
-        )
-    } else {
-        Finding::ok("peers", format!("{} connected", node.peers))
-    }];
-    findings.extend(node.sources.iter().map(|(name, state, detail)| {
-        let check = "discovery";
-        match state.as_str() {
-            "off" => Finding::ok(check, format!("{name}: off, {detail}")),
-            "troubled" => Finding::warning(check, format!("{name}: {detail}"), remedy(name)),
-            "failed" => Finding::fault(check, format!("{name}: {detail}"), remedy(name)),
-            _ => Finding::ok(check, format!("{name}: {detail}")),
-        }
-    }));
-    findings
-}
-
-/// What to do about a source of peers that is not well.
-fn remedy(source: &str) -> &'static str {
-    match source {
-        "mdns" => {
-            "find out which host it is; or switch it off: network.mdns (OCM_NETWORK_MDNS) = false"
-        }
-        "beacon" => {
-            "find out which host it is, or set network.discovery_port (OCM_DISCOVERY_PORT); or \
-             switch it off: network.beacon (OCM_NETWORK_BEACON) = false"
-        }
-        "bootstrap" => {
-            "correct network.seed_peers (OCM_SEED_PEERS), or `ocm peer forget ADDRESS` for one that \
-             was given by `ocm peer connect`; they are tried again all the time"
-        }
-        "lookup" => {
-            "give the address of a node that answers lookups, with network.lookup = server, in \
-             network.seed_peers (OCM_SEED_PEERS) or by `ocm peer connect ADDRESS`; or switch it \
-             off: network.lookup (OCM_NETWORK_LOOKUP) = off"
-        }
-        "key" => {
-            "stop one of the two nodes; in the data directory of the copy, remove keys/peer.key \
-             before it starts again"
-        }
-        "reachability" => {
-            "nothing, where all peers are near; else have the router forward a port (network.upnp, \
-             OCM_ENABLE_UPNP; or by hand, with network.external_addresses), or name relays: \
-             network.relays (OCM_NETWORK_RELAYS)"
-        }
-        "upnp" => {
-            "switch UPnP on in the router; or forward the port there by hand and name the outer \
-             address in network.external_addresses (OCM_NETWORK_EXTERNAL_ADDRESSES); or be reached \
-             through a relay: network.relays (OCM_NETWORK_RELAYS)"
-        }
-        _ => "see the log of the node",
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -347,7 +329,7 @@ mod tests {
     use crate::config::{Environment, Overrides};
 
     /// A node that was initialised and is not running, on free ports.
-    fn healthy(dir: &Path) -> Config {
+    pub(super) fn healthy(dir: &Path) -> Config {
         initialised(dir).config
     }
 
@@ -376,7 +358,7 @@ mod tests {
     #[test]
     fn a_healthy_node_has_no_fault() {
         let dir = tempfile::tempdir().unwrap();
-        let findings = examine(&initialised(dir.path()), None);
+        let findings = examine(&initialised(dir.path()), &Answered::Nobody);
         assert!(findings.iter().all(|finding| finding.state != State::Fault), "{findings:#?}");
         found(&findings, "store", State::Ok, "1 records");
         found(&findings, "keys", State::Ok, "did:key:");
@@ -495,30 +477,28 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let config = healthy(dir.path());
         let holder = TcpListener::bind(config.api.listen).unwrap();
-        let findings = check_ports(&config, false);
+        let findings = check_ports(&config, &Answered::Nobody);
         found(&findings, "ports", State::Fault, &config.api.listen.to_string());
         drop(holder);
-        let findings = check_ports(&config, false);
+        let findings = check_ports(&config, &Answered::Nobody);
         found(&findings, "ports", State::Ok, &config.api.listen.to_string());
     }
 
     #[test]
-    fn isolation_and_failing_sources_are_told() {
+    fn where_another_node_answers_the_rest_is_looked_at() {
         let dir = tempfile::tempdir().unwrap();
-        let config = healthy(dir.path());
-        let source = |state: &str| ("beacon".into(), state.into(), "port 8081 is taken".into());
-        let none = RunningNode::default();
-        let alone = RunningNode { sources: vec![source("failed")], ..none.clone() };
-        let findings = check_peers(&config, Some(&alone));
-        found(&findings, "peers", State::Warning, "isolated");
-        found(&findings, "discovery", State::Fault, "beacon: port 8081 is taken");
-        let joined = RunningNode { peers: 2, sources: vec![source("ok")], ..none };
-        let findings = check_peers(&config, Some(&joined));
-        found(&findings, "peers", State::Ok, "2 connected");
-        found(&findings, "discovery", State::Ok, "beacon");
-        let flooded = RunningNode { sources: vec![source("troubled"), source("off")], ..joined };
-        let findings = check_peers(&config, Some(&flooded));
-        found(&findings, "discovery", State::Warning, "beacon: port 8081");
-        found(&findings, "discovery", State::Ok, "beacon: off, ");
+        let loaded = initialised(dir.path());
+        // It holds the address; that it does is told once.
+        let _other = TcpListener::bind(loaded.config.api.listen).unwrap();
+        let address = loaded.config.api.listen.to_string();
+        let findings = examine(&loaded, &Answered::Stranger { address: address.clone() });
+        let text = format!("another node answers at {address}");
+        found(&findings, "api", State::Fault, &text);
+        let faults = findings.iter().filter(|finding| finding.state == State::Fault);
+        assert_eq!(faults.count(), 1, "{findings:#?}");
+        found(&findings, "store", State::Ok, "1 records");
+        found(&findings, "keys", State::Ok, "did:key:");
+        let remedy = findings.iter().find_map(|found| found.remedy.clone()).unwrap();
+        assert!(remedy.contains("api.listen (OCM_API_LISTEN)"), "{remedy}");
     }
 }

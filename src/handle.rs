@@ -130,7 +130,7 @@ pub struct Connection {
 /// How one source of addresses fares.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceHealth {
-    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`, `incoming`; `relays` where any is configured or used, `upnp`, `reachability`, `key` where this node's was copied.
+    /// Which: `mdns`, `beacon`, `bootstrap`, `remembered`, `incoming`; `relays` where any is configured or used, `relaying` where this node is one, `upnp`, `reachability`, `key` where this node's was copied.
     pub name: &'static str,
     /// `off`, `ok`, `troubled` (it works, and something is to be looked at) or `failed`.
     pub state: &'static str,

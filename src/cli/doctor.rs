@@ -8,18 +8,22 @@ use super::Context;
 use super::exit::{Exit, Failure};
 use super::output::{Shown, clean, field, short_id, table};
 use super::page::Page;
-use crate::client::{Client, ClientError};
-use crate::doctor::{HeldSpace, RunningNode, State, examine};
+use crate::client::{Client, ClientError, TokenError};
+use crate::doctor::{Answered, HeldSpace, RunningNode, State, examine};
 
 /// `ocm doctor`: exits 6 where something does not work.
 pub(super) fn run(context: &Context<'_, '_>) -> Result<Shown, Failure> {
-    let running = match context.client()?.get("/status", &[]) {
-        Ok(answer) => Some(running_node(&context.client()?, answer.json())?),
-        // Without a node there is less to ask, and no less to look at.
-        Err(ClientError::NotReachable { .. }) => None,
-        Err(error) => return Err(error.into()),
+    let client = context.client()?;
+    // Without the node there is less to ask, and no less to look at.
+    let answered = match client.get("/status", &[]) {
+        Ok(answer) => Answered::Node(Box::new(running_node(&client, answer.json())?)),
+        Err(ClientError::NotReachable { .. }) => Answered::Nobody,
+        Err(error) if is_of_another(&error) => {
+            Answered::Stranger { address: client.address().to_string() }
+        }
+        Err(error) => Answered::Unclear { cause: error.to_string() },
     };
-    let findings = examine(&context.loaded, running.as_ref());
+    let findings = examine(&context.loaded, &answered);
     let rows = findings.iter().map(|finding| {
         let state = match finding.state {
             State::Ok => "ok",
@@ -33,6 +37,15 @@ pub(super) fn run(context: &Context<'_, '_>) -> Result<Shown, Failure> {
     let faults = findings.iter().any(|finding| finding.state == State::Fault);
     let value = json!({ "items": findings, "next": null });
     Ok(Shown::value(&value, people).exit(if faults { Exit::Wrong } else { Exit::Done }))
+}
+
+/// Whether a node says no that does not know this one's token, or has none of its own here.
+fn is_of_another(error: &ClientError) -> bool {
+    match error {
+        ClientError::Problem(problem) => problem.reason() == "unauthorized",
+        ClientError::Token(error) => matches!(error, TokenError::Missing(_)),
+        _ => false,
+    }
 }
 
 fn running_node(client: &Client, status: &Json) -> Result<RunningNode, Failure> {
@@ -53,6 +66,8 @@ fn running_node(client: &Client, status: &Json) -> Result<RunningNode, Failure> 
             take(Page::ALL.fetch(client, path, Vec::new(), "--space")?.items(), path)?
         },
         peers: status["peers"].as_u64().unwrap_or_default(),
+        blocked: status["blocked"].as_array().map_or(0, |blocked| blocked.len() as u64),
+        network_key: status["network_key"].as_str().map(clean),
         sources: sources
             .iter()
             .map(|source| (field(source, "name"), field(source, "state"), field(source, "detail")))

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use anyhow::anyhow;
 use clap::Args;
-use serde_json::{Value as Json, json};
+use serde_json::{Map, Value as Json, json};
 
 use super::Context;
 use super::exit::{Exit, Failure};
-use super::output::{clean, count, print_json};
+use super::output::{clean, count, cut, print_json};
 use crate::client::{Client, ClientError};
 
 /// Bytes of the longest line: what the API takes of one memory.
@@ -30,6 +30,13 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 /// The HTTP status of a batch that is larger than the node takes.
 const TOO_LARGE: u16 = 413;
+
+/// The fields that memories have by convention; of these a line has at least one.
+const FIELDS: [&str; 8] = ["type", "title", "text", "at", "place", "tags", "data", "attachments"];
+
+/// Keys that are named of a line that has none of them, and characters of each.
+const KEYS_NAMED: usize = 8;
+const KEY_WIDTH: usize = 40;
 
 /// Takes away what stands on the line of a terminal.
 const CLEAR: &str = "\r\x1b[K";
@@ -363,14 +370,43 @@ impl<'a> Lines<'a> {
 fn item(text: &[u8]) -> Result<Json, String> {
     let value: Json =
         serde_json::from_slice(text).map_err(|why| format!("it is not JSON: {why}"))?;
-    match value {
-        Json::Object(object) => {
-            let whole = object.get("content").is_some_and(Json::is_object)
-                && object.keys().all(|key| key == "content" || key == "space");
-            Ok(if whole { Json::Object(object) } else { json!({ "content": object }) })
-        }
-        _ => Err("it is no JSON object".to_owned()),
+    let Json::Object(object) = value else { return Err("it is no JSON object".to_owned()) };
+    if ["header", "signature"].iter().all(|part| object.contains_key(*part)) {
+        return Err("it is a signed record, as `ocm memory export` writes them: admit it with \
+                    `ocm memory import`"
+            .to_owned());
     }
+    let item = match object.get("content") {
+        Some(Json::Object(_)) if object.keys().all(|key| key == "content" || key == "space") => {
+            Json::Object(object)
+        }
+        _ => json!({ "content": object }),
+    };
+    let keys = item["content"].as_object().into_iter().flat_map(Map::keys).map(String::as_str);
+    match shows_nothing(keys) {
+        Some(why) => Err(why),
+        None => Ok(item),
+    }
+}
+
+/// Why a memory with these keys would show nothing, where it would: it has none that memories have
+/// by convention. What else an application keeps may stand beside them.
+fn shows_nothing<'a>(keys: impl Iterator<Item = &'a str>) -> Option<String> {
+    let keys: Vec<&str> = keys.collect();
+    if keys.iter().any(|key| FIELDS.contains(key)) {
+        return None;
+    }
+    let named: Vec<String> = keys.iter().take(KEYS_NAMED).map(|key| cut(key, KEY_WIDTH)).collect();
+    let found = match keys.len().checked_sub(KEYS_NAMED) {
+        _ if keys.is_empty() => "it is empty".to_owned(),
+        None | Some(0) => format!("it has only {}", named.join(", ")),
+        Some(more) => format!("it has only {} and {more} more keys", named.join(", ")),
+    };
+    let fields = FIELDS.join(", ");
+    Some(format!(
+        "{found}, and none of {fields}: the memory would show nothing. Give it one of them, and keep \
+         what is your own beside it or in data"
+    ))
 }
 
 #[cfg(test)]

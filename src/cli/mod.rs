@@ -100,7 +100,9 @@ enum Configured {
     #[command(
         after_help = "Example:\n  ocm node --network-seed-peers 192.0.2.7:8080\n\nIt is ready when it \
                       prints `OCM node is ready`; SIGINT or SIGTERM stops it, a second one at once. SIGHUP has it load \
-                      its configuration again."
+                      its configuration again.\n\nEvery key of the configuration has a flag, as network.upnp has \
+                      --network-upnp: `ocm config show` lists the keys, and the file that `ocm config init` writes \
+                      says what each does."
     )]
     Node {
         /// Start although the store has lost records, and get them again from peers
@@ -135,7 +137,9 @@ enum Configured {
     /// Write many memories at once, from a file of JSON lines
     #[command(after_help = "\
 Each line is the content of one memory, a JSON object; or {\"space\": ID, \"content\": {…}}, which is \
-taken apart when it has nothing else in it. Empty lines are left out.
+taken apart when it has nothing else in it. Empty lines are left out. A line needs one of type, title, \
+text, at, place, tags, data and attachments: a memory with other keys alone would show nothing. Records \
+from `ocm memory export` are for `ocm memory import`.
 
 Lines are sent in batches (api.batch_memories; smaller ones where the node takes no more at once), \
 acknowledged line by line, with one flush for the lines of one space in a batch. A line that cannot be written is named, and does not stop the others; the command then \

@@ -122,11 +122,12 @@ impl clap::Args for Overrides {
         let keys = KEYS.iter().zip(NAMES.iter()).map(|(key, (name, flag))| {
             let help = key.doc.iter().map(|line| line.trim()).collect::<Vec<_>>().join(" ");
             let what = if key.secret { "FILE" } else { "VALUE" };
-            Arg::new(name.as_str())
+            let arg = Arg::new(name.as_str())
                 .long(flag.as_str())
                 .value_name(what)
                 .hide(!SHOWN.contains(&name.as_str()))
-                .help(format!("{help} [env: {}]", key.env_file().unwrap_or(key.env.into())))
+                .help(format!("{help} [env: {}]", key.env_file().unwrap_or(key.env.into())));
+            if key.switch { arg.num_args(0..=1).default_missing_value("true") } else { arg }
         });
         command.args(
             [config, set].into_iter().chain(keys).map(|arg| arg.global(true).help_heading(HEADING)),

@@ -37,6 +37,8 @@ pub struct Key {
     pub reloadable: bool,
     /// Whether the value is never shown and has no flag of its own.
     pub secret: bool,
+    /// Whether its flag may stand without a value, for `true`.
+    pub switch: bool,
     /// What it does, line by line.
     pub doc: &'static [&'static str],
     pub(crate) expected: fn(Limit) -> String,
@@ -173,6 +175,7 @@ macro_rules! row {
             unit: concat!($($unit)?),
             reloadable: false $(|| $reloadable)?,
             secret: false $(|| $secret)?,
+            switch: <$type as Setting>::IS_SWITCH,
             doc: &[$($doc),*],
             expected: <$type as Setting>::expected,
             check: |raw, limit| {

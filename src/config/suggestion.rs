@@ -6,9 +6,17 @@ use super::table::KEYS;
 /// How alike two names must be, from 0 to 1, for one to be suggested for the other.
 const ALIKE: f64 = 0.6;
 
-/// The nearest of the known names, if any is near.
+/// The nearest of the known names, if any is near: the shortest that goes on where this one ends, else
+/// the one that is most like it.
 pub(crate) fn nearest(name: &str, known: impl Iterator<Item = String>) -> Option<String> {
+    let known: Vec<String> = known.collect();
+    let goes_on =
+        |known: &&String| !name.is_empty() && known.trim_matches(['[', ']']).starts_with(name);
+    if let Some(longer) = known.iter().filter(goes_on).min_by_key(|known| known.len()) {
+        return Some(longer.clone());
+    }
     known
+        .into_iter()
         .map(|known| {
             (strsim::normalized_damerau_levenshtein(name, known.trim_matches(['[', ']'])), known)
         })

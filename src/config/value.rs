@@ -1,6 +1,6 @@
 //! From a text or a TOML value to a typed setting, and back to what is shown.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use libp2p::Multiaddr;
@@ -78,6 +78,9 @@ pub(crate) trait Setting: Sized {
     /// Whether an empty text means "not set", where the setting is optional.
     const EMPTY_IS_UNSET: bool = true;
 
+    /// Whether its flag, given without a value, means `true`.
+    const IS_SWITCH: bool = false;
+
     /// What a value of this type is, completing "expected …".
     fn expected(limit: Limit) -> String;
 
@@ -97,6 +100,8 @@ pub(crate) trait Setting: Sized {
 }
 
 impl Setting for bool {
+    const IS_SWITCH: bool = true;
+
     fn expected(_: Limit) -> String {
         "true or false".into()
     }
@@ -201,7 +206,36 @@ impl<T: Setting> Setting for Option<T> {
     }
 }
 
-/// A list: an array of strings in the file, one text with commas elsewhere.
+/// The entries of a list that is one text: with commas between them, or as an array, whose quotes a
+/// shell may have taken.
+fn entries(text: &str) -> Vec<&str> {
+    let text = text.trim();
+    if text.is_empty() {
+        return Vec::new();
+    }
+    // Brackets are also around an IPv6 address.
+    let is_array = |inner: &&str| {
+        inner.starts_with(['"', '\''])
+            || !inner.contains(['[', ']']) && inner.parse::<Ipv6Addr>().is_err()
+    };
+    let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).map(str::trim);
+    match inner.filter(is_array) {
+        None => text.split(',').map(str::trim).collect(),
+        Some("") => Vec::new(),
+        Some(inner) => {
+            let inner = inner.strip_suffix(',').unwrap_or(inner);
+            inner.split(',').map(|entry| unquoted(entry.trim())).collect()
+        }
+    }
+}
+
+/// What stands between the quotes around a text, if there are any.
+fn unquoted(text: &str) -> &str {
+    let within = |quote| text.strip_prefix(quote).and_then(|text| text.strip_suffix(quote));
+    within('"').or_else(|| within('\'')).unwrap_or(text)
+}
+
+/// A list: an array of strings in the file, one text elsewhere, see [`entries`].
 impl<T: Setting> Setting for Vec<T> {
     fn expected(limit: Limit) -> String {
         let most = match limit {
@@ -215,8 +249,7 @@ impl<T: Setting> Setting for Vec<T> {
     }
     fn read(raw: &Raw, limit: Limit) -> Result<Self, Option<String>> {
         let texts: Vec<&str> = match raw {
-            Raw::Text(text) if text.trim().is_empty() => Vec::new(),
-            Raw::Text(text) => text.split(',').map(str::trim).collect(),
+            Raw::Text(text) => entries(text),
             Raw::Strings(items) => items.iter().map(String::as_str).collect(),
             _ => return Err(None),
         };

@@ -253,6 +253,7 @@ impl Network {
             | BehaviourEvent::Mdns6(mdns::Event::Expired(_)) => {}
             BehaviourEvent::Relay(event) => {
                 self.metrics.record(&event);
+                self.on_place_taken(&event);
                 tracing::debug!(?event, "relaying");
             }
             BehaviourEvent::Punching(event) => {

@@ -265,6 +265,8 @@ pub struct Discovery {
     pub bootstrap: Vec<BootstrapStatus>,
     /// How it stands with the places at relays, in words, too; `None` where no relay is configured or used.
     pub relays: Option<(Health, String)>,
+    /// How it stands with relaying for others, in words, too; `None` where this node does not.
+    pub relaying: Option<(Health, String)>,
     /// How it stands with the ports mapped at the router, in words, too.
     pub upnp: (Health, String),
     /// Whether others can dial this node, in words, too.

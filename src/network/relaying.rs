@@ -12,7 +12,7 @@ use libp2p::swarm::dial_opts::{DialOpts, PeerCondition};
 use libp2p::{Multiaddr, relay};
 use ocm_discovery::{BOOTSTRAP_BACKOFF, Led, PeerId};
 
-use super::address::{PeerAddress, is_relayed, multiaddr, through};
+use super::address::{PeerAddress, ip_of, is_public, is_relayed, multiaddr, through};
 use super::behaviour::REQUEST_TIMEOUT;
 use super::config::RelayLimits;
 use super::dialling::Entry;
@@ -59,7 +59,55 @@ pub(super) struct Reservation {
     cause: Option<String>,
 }
 
+/// Peers that hold places at this relay, and how many each.
+pub(super) type Places = BTreeMap<libp2p::PeerId, usize>;
+
 impl Network {
+    /// Takes note of who takes a place here, and who gives one up.
+    pub(super) fn on_place_taken(&mut self, event: &relay::Event) {
+        match event {
+            relay::Event::ReservationReqAccepted { src_peer_id, renewed: false } => {
+                *self.places.entry(*src_peer_id).or_default() += 1;
+            }
+            relay::Event::ReservationTimedOut { src_peer_id }
+            | relay::Event::ReservationClosed { src_peer_id } => {
+                let left = self.places.get(src_peer_id).map_or(0, |held| held.saturating_sub(1));
+                match left {
+                    0 => drop(self.places.remove(src_peer_id)),
+                    left => drop(self.places.insert(*src_peer_id, left)),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// How it stands with relaying for others; `None` where this node does not.
+    pub(super) fn of_relaying(&self) -> Option<(Health, String)> {
+        let most = self.config.relay.as_ref()?.reservations;
+        let taken: usize = self.places.values().sum();
+        let is_outer =
+            |address: &&Multiaddr| !is_relayed(address) && ip_of(address).is_none_or(is_public);
+        let outer: Vec<String> =
+            self.swarm.external_addresses().filter(is_outer).map(ToString::to_string).collect();
+        let (reached, trouble) = match (outer.is_empty(), self.reachability()) {
+            (true, _) => {
+                let why = "no public address of it is known: peers on other networks cannot use it";
+                (why.to_owned(), Some(why))
+            }
+            (false, Reachability::Private) => {
+                let why = "peers outside cannot dial it";
+                (format!("{} is told to them, and {why}", outer.join(", ")), Some(why))
+            }
+            (false, _) => (format!("reached at {}", outer.join(", ")), None),
+        };
+        let detail = format!("{taken} of {most} places are taken; {reached}");
+        Some(match trouble {
+            Some(why) => (Health::Troubled(why.to_owned()), detail),
+            None if taken >= most => (Health::Troubled("every place is taken".to_owned()), detail),
+            None => (Health::Working, detail),
+        })
+    }
+
     /// Dials these addresses for ever, and reserves a place at the relays they lead to.
     pub(super) fn add_relays(&mut self, addresses: &[String]) -> Result<(), NetworkError> {
         let now = self.now_ms();

@@ -128,6 +128,7 @@ impl Network {
             sources,
             bootstrap,
             relays: self.of_relays(),
+            relaying: self.of_relaying(),
             upnp: self.of_upnp(),
             reachability: self.of_reachability(),
             copied_key: counts.copied_key,

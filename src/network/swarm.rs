@@ -32,7 +32,7 @@ use super::external::Outside;
 use super::gossip::{GOSSIP_BYTES, GossipId, Offences, topic_params};
 use super::lookup::Lookups;
 use super::multicast::Multicast;
-use super::relaying::Reservations;
+use super::relaying::{Places, Reservations};
 use super::sources::Reports;
 use super::{draw, from_libp2p, listen, to_libp2p, transport};
 
@@ -79,6 +79,8 @@ pub struct Network {
     pub(super) unproved: BTreeSet<PeerId>,
     /// The places at relays that are held or wanted.
     pub(super) reservations: Reservations,
+    /// The places that others hold here.
+    pub(super) places: Places,
     pub(super) outside: Box<Outside>,
     pub(super) lookups: Lookups,
     pub(super) multicast: Multicast,
@@ -156,6 +158,7 @@ impl Network {
             blocked: BTreeSet::new(),
             unproved: BTreeSet::new(),
             reservations: Reservations::new(),
+            places: Places::new(),
             outside: Box::default(),
             lookups: Lookups::default(),
             multicast: Multicast::default(),

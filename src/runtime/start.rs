@@ -256,7 +256,7 @@ async fn serve(mut config: Config, flags: NodeFlags, reload: Reload<'_>) -> anyh
     let mut running = Running::start(&config, flags).await?;
     if config.network.enable_network_calls {
         let mut status = running.handle.watch();
-        let listens = status.wait_for(|status| !status.network.listen.is_empty());
+        let listens = status.wait_for(|status| listens(&config, &status.network.listen));
         // The addresses are only shown; a listener that fails says so in the log.
         let _ = tokio::time::timeout(Duration::from_secs(5), listens).await;
     }
@@ -478,6 +478,15 @@ async fn render(views: Views, metrics: Metrics) {
     }
 }
 
+/// Whether each configured transport is listened on.
+fn listens(config: &Config, addresses: &[String]) -> bool {
+    let has = |part| addresses.iter().any(|address| address.contains(part));
+    let network = &config.network;
+    // The network key covers TCP alone, so that QUIC is off with it.
+    let quic = network.quic && network.key.is_none();
+    (!network.tcp || has("/tcp/")) && (!quic || has("/quic-v1"))
+}
+
 fn ready(config: &Config, node: &Running) {
     eprintln!("OCM {} · {}", env!("CARGO_PKG_VERSION"), node.name);
     eprintln!("  did    {}", node.did);
@@ -558,6 +567,21 @@ mod tests {
         let hosts = |variables: &[_]| network(variables).beacon.unwrap().hosts;
         assert!(hosts(&[]).is_empty());
         assert_eq!(hosts(&[("OCM_NETWORK_BEACON_HOSTS", "10.0.0.7:9001")]), ["10.0.0.7:9001"]);
+    }
+
+    #[test]
+    fn each_transport_is_waited_for_and_no_other() {
+        let (tcp, quic) = ("/ip4/10.0.0.1/tcp/8080", "/ip4/10.0.0.1/udp/8080/quic-v1");
+        let listens = |variables: &[_], addresses: &[&str]| {
+            let addresses: Vec<String> = addresses.iter().map(ToString::to_string).collect();
+            super::listens(&config(variables), &addresses)
+        };
+        assert!(!listens(&[], &[]) && !listens(&[], &[tcp]) && !listens(&[], &[quic]));
+        assert!(listens(&[], &[quic, tcp]));
+        assert!(listens(&[("OCM_NETWORK_QUIC", "false")], &[tcp]));
+        assert!(listens(&[("OCM_NETWORK_TCP", "false")], &[quic]));
+        let key = format!("/key/swarm/psk/1.0.0/\n/base16/\n{}", "00".repeat(32));
+        assert!(listens(&[("OCM_NETWORK_KEY", &key)], &[tcp]));
     }
 
     #[test]

@@ -44,8 +44,11 @@ pub(super) fn of_network(network: &Network) -> NetworkStatus {
             SourceHealth { name: source.source.name(), state, detail: source.detail }
         })
         .collect();
-    if let Some((health, detail)) = discovery.relays {
-        sources.push(SourceHealth { name: "relays", state: state_of(&health), detail });
+    for (name, found) in [("relays", discovery.relays), ("relaying", discovery.relaying)] {
+        sources.extend(found.map(|(health, detail)| {
+            let state = state_of(&health);
+            SourceHealth { name, state, detail }
+        }));
     }
     for (name, (health, detail)) in
         [("upnp", discovery.upnp), ("reachability", discovery.reachability)]

@@ -17,6 +17,7 @@ use crate::cli::Context;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::output::{Shown, count, field, time};
 use crate::client::{Client, escaped};
+use crate::config::PASSPHRASE_FILE_VARIABLE;
 
 /// What is to be exported.
 #[derive(Debug, Args)]
@@ -124,6 +125,23 @@ fn since(since: Option<&str>, peer: Option<&str>) -> Result<Json, Failure> {
     }
 }
 
+/// A passphrase that was given twice.
+fn asked(ask: &mut dyn FnMut(&str) -> std::io::Result<String>) -> Result<String, Failure> {
+    let mut given = |prompt| {
+        ask(prompt).map_err(|error| {
+            Failure::Usage(format!(
+                "--passphrase asks at a terminal, and no terminal can be used ({error}): name a file that holds \
+                 the passphrase with --passphrase-file, or with {PASSPHRASE_FILE_VARIABLE}"
+            ))
+        })
+    };
+    let first = given("Passphrase: ")?;
+    if given("The same again: ")? != first {
+        return Err(Failure::Usage("the two passphrases differ".into()));
+    }
+    Ok(first)
+}
+
 fn lock(export: &Export, context: &mut Context<'_, '_>) -> Result<Option<Lock>, Failure> {
     if export.plain {
         return Ok(None);
@@ -132,12 +150,7 @@ fn lock(export: &Export, context: &mut Context<'_, '_>) -> Result<Option<Lock>, 
         return Ok(Some(Lock::to_recipients(&export.recipient)?));
     }
     if export.passphrase {
-        let failed = |error| Failure::Usage(format!("no passphrase can be asked for: {error}"));
-        let first = ask("Passphrase: ").map_err(failed)?;
-        if ask("The same again: ").map_err(failed)? != first {
-            return Err(Failure::Usage("the two passphrases differ".into()));
-        }
-        return Ok(Some(Lock::with_passphrase(first)?));
+        return Ok(Some(Lock::with_passphrase(asked(&mut ask)?)?));
     }
     let passphrase = export.source.read(context)?;
     Ok(passphrase.map(Lock::with_passphrase).transpose()?)
@@ -215,5 +228,27 @@ impl Context<'_, '_> {
             self.io.errors.flush()?;
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_passphrase_that_nobody_can_be_asked_for_names_the_file() {
+        let told = |answers: [Result<&str, i32>; 2]| {
+            let mut answers = answers.into_iter();
+            let answer = |answer: Result<&str, i32>| {
+                answer.map(str::to_owned).map_err(std::io::Error::from_raw_os_error)
+            };
+            asked(&mut |_| answer(answers.next().unwrap())).map_err(|failure| failure.to_string())
+        };
+        let none = told([Err(6), Err(6)]).unwrap_err();
+        for part in ["--passphrase-file", "OCM_BUNDLE_PASSPHRASE_FILE", "no terminal"] {
+            assert!(none.contains(part), "{none}");
+        }
+        assert_eq!(told([Ok("a"), Ok("b")]), Err("the two passphrases differ".to_owned()));
+        assert_eq!(told([Ok("a"), Ok("a")]), Ok("a".to_owned()));
     }
 }

@@ -30,6 +30,15 @@ pub(crate) fn run(what: Watch, context: &mut Context<'_, '_>) -> Result<Exit, Fa
         (Some(_), _) | (None, Some("all")) => None,
         (None, _) => Some(context.space(what.space.clone())?),
     };
+    if what.id.is_none() {
+        let watched = match &space {
+            Some(space) => {
+                format!("watching the space {space}; `--space all` watches every space")
+            }
+            None => "watching every space".to_owned(),
+        };
+        context.note(&watched)?;
+    }
     // Heard before it is read: what changes in between is shown, and not missed.
     let feed = client.events(space.as_deref())?;
     let only = match what.id {

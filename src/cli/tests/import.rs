@@ -39,7 +39,7 @@ fn lines_are_items_and_bad_ones_are_named() {
     let server = Server::new([(ROUTE, answer(4, &[2]))]);
     let person = Person::new().set("OCM_SPACE_DEFAULT", SPACE);
     let input = "{\"title\": \"a\"}\n\n  \n{\"space\": \"v123\", \"content\": {\"title\": \"b\"}}\r\n\
-                 {\"content\": \"a text\"}\n[1]\n{\"content\": {}, \"more\": 1}";
+                 {\"content\": \"a text\", \"text\": \"c\"}\n[1]\n{\"content\": {}, \"data\": 1}";
     let ran = import(&server, &person, &[], input);
     assert_eq!(ran.exit, Exit::Failed, "{ran:?}");
     assert_eq!(ran.out, "3 memories written, 2 lines failed\n");
@@ -47,24 +47,55 @@ fn lines_are_items_and_bad_ones_are_named() {
     let items = json!([
         {"content": {"title": "a"}},
         {"space": "v123", "content": {"title": "b"}},
-        {"content": {"content": "a text"}},
-        {"content": {"content": {}, "more": 1}},
+        {"content": {"content": "a text", "text": "c"}},
+        {"content": {"content": {}, "data": 1}},
     ]);
     assert_eq!(server.requests()[0].json(), json!({"space": SPACE, "items": items}));
+}
+
+#[test]
+fn a_line_that_would_show_nothing_is_not_written() {
+    let record = json!({"id": MEMORY, "set": "content", "header": "AA==", "signature": "AA==",
+        "body": null});
+    let many: serde_json::Map<String, Json> =
+        (0..10).map(|n| (format!("k{n}{}", "x".repeat(1000)), n.into())).collect();
+    let lines = [
+        record,
+        json!({}),
+        json!({"Title": "Well", "txt": "dry"}),
+        json!({"space": SPACE, "content": {"level": 2}}),
+        Json::Object(many),
+        json!({"title": "Well", "level": 2}),
+    ];
+    let input: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    let server = Server::new([(ROUTE, answer(1, &[]))]);
+    let ran = import(&server, &Person::new(), &[], &input);
+    assert_eq!((ran.exit, ran.out.as_str()), (Exit::Failed, "1 memory written, 5 lines failed\n"));
+    let told: Vec<&str> = ran.errors.lines().collect();
+    assert!(told[0].starts_with("line 1: it is a signed record"), "{}", told[0]);
+    assert!(told[0].contains("`ocm memory import`"), "{}", told[0]);
+    assert!(told[1].contains("it is empty") && told[1].contains("title, text"), "{}", told[1]);
+    assert!(told[2].contains("it has only Title, txt, and none of type, title"), "{}", told[2]);
+    assert!(told[3].contains("it has only level, and"), "{}", told[3]);
+    assert!(told[4].contains("k7") && told[4].contains(" and 2 more keys"), "{}", told[4]);
+    assert!(told[4].len() < 800 && told.len() == 5, "{ran:?}");
+    let sent = json!([{"content": {"title": "Well", "level": 2}}]);
+    assert_eq!(server.requests()[0].json()["items"], sent);
 }
 
 #[test]
 fn a_batch_has_no_more_lines_than_is_set() {
     let server = Server::new([]).repeating(ROUTE, answer(2, &[]));
     let person = Person::new().set("OCM_API_BATCH_MEMORIES", "2");
-    let input: String = (0..10).map(|n| format!("{{\"n\": {n}}}\n")).collect();
+    let input: String = (0..10).map(|n| format!("{{\"data\": {n}}}\n")).collect();
     let ran = import(&server, &person, &[], &input);
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Done, "10 memories written, 0 lines failed\n"));
     // Two are under way at once, so that this server may take up either first.
     let mut sent: Vec<String> =
         server.requests().iter().map(|request| request.json()["items"].to_string()).collect();
     sent.sort();
-    let pair = |n: usize| format!(r#"[{{"content":{{"n":{n}}}}},{{"content":{{"n":{}}}}}]"#, n + 1);
+    let pair =
+        |n: usize| format!(r#"[{{"content":{{"data":{n}}}}},{{"content":{{"data":{}}}}}]"#, n + 1);
     assert_eq!(sent, [0, 2, 4, 6, 8].map(pair));
 }
 
@@ -75,9 +106,9 @@ fn a_batch_that_the_node_does_not_take_is_sent_in_halves() {
         server.requests().iter().map(|request| request.json()["items"].clone()).collect()
     };
     let person = Person::new().set("OCM_API_BATCH_MEMORIES", "4");
-    let input = r#"{"n":0} {"n":1} {"n":2} {"n":3}"#.replace(' ', "\n");
+    let input = r#"{"data":0} {"data":1} {"data":2} {"data":3}"#.replace(' ', "\n");
     let items = |from: usize, to: usize| -> Json {
-        (from..to).map(|n| json!({"content": {"n": n}})).collect()
+        (from..to).map(|n| json!({"content": {"data": n}})).collect()
     };
 
     let server =
@@ -105,7 +136,7 @@ fn a_batch_that_the_node_does_not_take_is_sent_in_halves() {
 #[test]
 fn programs_hear_of_each_line() {
     let server = Server::new([(ROUTE, answer(2, &[1]))]);
-    let ran = import(&server, &Person::new(), &["--json"], "{}\n{\n{}\n");
+    let ran = import(&server, &Person::new(), &["--json"], "{\"title\":1}\n{\n{\"title\":2}\n");
     assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Failed, ""));
     let lines = lines(&ran);
     assert_eq!(lines.len(), 4);
@@ -124,14 +155,19 @@ fn programs_hear_of_each_line() {
 fn what_is_cut_short_says_where_to_go_on() {
     let server = Server::new([]).repeating(ROUTE, problem("stopping", 503, "the node is stopping"));
     let person = Person::new().set("OCM_API_BATCH_MEMORIES", "2");
-    let ran = import(&server, &person, &["--from", "3"], &"{}\n".repeat(60));
+    let ran = import(&server, &person, &["--from", "3"], &"{\"data\":1}\n".repeat(60));
     assert_eq!((ran.exit, ran.out.as_str()), (Exit::Unreachable, ""));
     assert!(ran.errors.contains("0 memories written"), "{ran:?}");
     assert!(ran.errors.contains("go on with --from 3 ("), "{ran:?}");
     assert!(server.requests().len() <= 2, "nothing is sent after a failure");
 
     let server = Server::new([]).repeating(ROUTE, answer(2, &[]));
-    let ran = import(&server, &person, &["--from", "3", "--to", "6", "--json"], &"{}\n".repeat(9));
+    let ran = import(
+        &server,
+        &person,
+        &["--from", "3", "--to", "6", "--json"],
+        &"{\"data\":1}\n".repeat(9),
+    );
     assert_eq!(ran.exit, Exit::Done, "{ran:?}");
     let numbers: Vec<Json> = lines(&ran).iter().map(|line| line["line"].clone()).collect();
     assert_eq!(json!(numbers), json!([3, 4, 5, 6, null]));
@@ -141,7 +177,8 @@ fn what_is_cut_short_says_where_to_go_on() {
 fn a_line_that_is_too_long_is_left_out() {
     let server = Server::new([(ROUTE, answer(2, &[]))]);
     let long = format!("{{\"text\": \"{}\"}}", "x".repeat(1 << 20));
-    let ran = import(&server, &Person::new(), &[], &format!("{{}}\n{long}\n{{}}"));
+    let ran =
+        import(&server, &Person::new(), &[], &format!("{{\"data\":1}}\n{long}\n{{\"data\":2}}"));
     assert_eq!(ran.out, "2 memories written, 1 line failed\n");
     assert!(ran.errors.starts_with("line 2: ") && ran.errors.contains("1048576 bytes"), "{ran:?}");
     assert_eq!(server.requests()[0].json()["items"].as_array().unwrap().len(), 2);
@@ -151,10 +188,10 @@ fn a_line_that_is_too_long_is_left_out() {
 fn a_terminal_shows_how_far_it_is() {
     let server = Server::new([(ROUTE, answer(1, &[]))]);
     let person = Person { terminal: true, ..Person::new() };
-    let ran = import(&server, &person, &[], "{}");
+    let ran = import(&server, &person, &[], "{\"data\":1}");
     assert!(ran.errors.contains("1 memory written") && ran.errors.contains("line 1"), "{ran:?}");
     let server = Server::new([(ROUTE, answer(1, &[]))]);
-    assert_eq!(import(&server, &person, &["--quiet"], "{}").errors, "");
+    assert_eq!(import(&server, &person, &["--quiet"], "{\"data\":1}").errors, "");
 }
 
 #[test]

@@ -276,6 +276,8 @@ fn watch_shows_each_memory_that_is_written_or_changed() {
     assert!(lines[0].contains("added by …") && lines[0].contains("Well 7"), "{}", lines[0]);
     assert!(lines[1].contains("edited by …") && lines[1].contains("conflicts"), "{}", lines[1]);
     assert!(ran.errors.contains("were missed") && ran.errors.contains("it is gone"));
+    let told = format!("watching the space {SPACE}; `--space all` watches every space\n");
+    assert!(ran.errors.starts_with(&told), "{}", ran.errors);
     assert_eq!(ran.exit, Exit::Unreachable, "the feed ends with the node");
     assert_eq!(server.requests()[0].query, format!("space={SPACE}"));
 
@@ -284,6 +286,7 @@ fn watch_shows_each_memory_that_is_written_or_changed() {
     let lines: Vec<Json> = ran.out.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
     assert_eq!(lines, [memory(), edited.clone()]);
     assert_eq!(server.requests()[0].query, "");
+    assert!(ran.errors.starts_with("watching every space\n"), "{}", ran.errors);
 }
 
 #[test]
@@ -297,6 +300,7 @@ fn watch_of_one_memory_begins_with_it_as_it_is() {
     ]);
     let ran = Person::new().ask(&server, &["memory", "watch", "v0m"]);
     assert_eq!(ran.out.lines().count(), 2, "{}", ran.out);
+    assert!(!ran.errors.contains("watching"), "{}", ran.errors);
     assert_eq!(server.requests().len(), 3, "the other memory is not read");
 
     let server = Server::new([

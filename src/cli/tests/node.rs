@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::server::{Reply, Server};
-use super::{ALICE, PEER, Person, SPACE, once};
+use super::{ALICE, PEER, Person, SPACE, once, problem};
 use crate::cli::Exit;
 
 #[test]
@@ -55,6 +55,32 @@ mdns      ok  2 heard
 "
         )
     );
+}
+
+#[test]
+fn the_doctor_goes_on_where_another_node_answers() {
+    let unauthorized = || problem("unauthorized", 401, "the token is not this node's");
+    let garbage = || Reply::text(200, "text/html", "<html>");
+    for (reply, told) in [
+        (unauthorized(), "another node answers at "),
+        (garbage(), "does not speak OCM's API"),
+        (Reply::Hangup, "ended the connection"),
+    ] {
+        let ran = once("GET /status", reply, &["doctor"]);
+        assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Wrong, ""));
+        assert!(ran.out.contains(told) && ran.out.contains("OCM_API_LISTEN"), "{}", ran.out);
+        for check in ["keys ", "clock ", "disk ", "store ", "api "] {
+            assert!(ran.out.lines().any(|line| line.starts_with(check)), "{check}: {}", ran.out);
+        }
+    }
+    // A node answers, and there is no token here: it is not the one of this directory.
+    let server = Server::new([("GET /ping", Reply::text(200, "text/plain", "pong"))]);
+    let person = Person::new();
+    std::fs::remove_file(person.dir.path().join("api.token")).unwrap();
+    let ran = person.ask(&server, &["doctor", "--json"]);
+    assert_eq!(ran.exit, Exit::Wrong);
+    let told = format!("another node answers at {}", server.address());
+    assert!(ran.out.contains(&told), "{}", ran.out);
 }
 
 #[test]

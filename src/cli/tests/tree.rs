@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use clap::CommandFactory as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use serde_json::Value as Json;
 
 use super::Person;
@@ -32,6 +33,62 @@ fn every_command_has_an_example_and_the_help_tells_exit_codes() {
     assert_eq!((ran.exit, ran.errors.as_str()), (Exit::Done, ""));
     assert!(ran.out.contains("Exit codes:") && ran.out.contains("7  timed out"), "{}", ran.out);
     assert!(!ran.out.contains('\u{1b}'));
+}
+
+/// The words of a command as a shell has them.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for sign in command.chars() {
+        match sign {
+            '"' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            sign => words.last_mut().unwrap().push(sign),
+        }
+    }
+    words.retain(|word| !word.is_empty());
+    words
+}
+
+#[test]
+fn the_command_lines_of_the_readme_are_commands() {
+    const README: &str = include_str!("../../../README.md");
+    let parse = |command: &str| {
+        let words = words(command);
+        let (_, rest) = words.split_first().unwrap();
+        Cli::try_parse_from(std::iter::once("ocm").chain(rest.iter().map(String::as_str)))
+    };
+    let mut seen = 0;
+    for line in README.lines() {
+        let Some(line) = line.strip_prefix("$ ").or_else(|| line.strip_prefix("# ")) else {
+            continue;
+        };
+        let line = line.split("  #").next().unwrap();
+        // A command in the arguments of another is none that could be split off here.
+        for command in line.split(['&', ';', '|']).filter(|command| !command.contains("$(")) {
+            let command = command.trim();
+            let programs = ["ocm ", "target/release/ocm ", "mill ", "ford "];
+            if programs.iter().any(|program| command.starts_with(program)) {
+                seen += 1;
+                if let Err(error) = parse(command) {
+                    panic!("{command}: {error}");
+                }
+            }
+        }
+    }
+    assert!(seen > 40, "{seen} command lines were found");
+    // In the text, what a command needs may be left out.
+    let spans = README.split('`').skip(1).step_by(2).filter(|span| span.starts_with("ocm "));
+    for span in spans {
+        let wanting = [
+            ErrorKind::MissingRequiredArgument,
+            ErrorKind::DisplayHelp,
+            ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand,
+        ];
+        if let Err(error) = parse(&span.replace('\n', " ")) {
+            assert!(wanting.contains(&error.kind()), "{span}: {error}");
+        }
+    }
 }
 
 #[test]

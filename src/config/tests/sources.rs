@@ -134,6 +134,50 @@ fn each_flag_changes_the_configuration() {
 }
 
 #[test]
+fn a_list_in_one_text_is_an_array_or_has_commas() {
+    let key = "network.exempt_addresses";
+    let set = |value: &str| load(&Overrides::new().set(key, value), &[]);
+    let two = set("10.0.0.0/8,192.0.2.7").unwrap().config.network.exempt_addresses;
+    assert_eq!(two.len(), 2);
+    for value in [
+        r#"["10.0.0.0/8", "192.0.2.7"]"#,
+        "['10.0.0.0/8','192.0.2.7',]",
+        // As a shell leaves it where the quotes are not quoted.
+        "[10.0.0.0/8, 192.0.2.7]",
+        " 10.0.0.0/8 , 192.0.2.7 ",
+    ] {
+        assert_eq!(set(value).unwrap().config.network.exempt_addresses, two, "{value}");
+    }
+    for value in ["[]", "", " [ ] "] {
+        assert_eq!(set(value).unwrap().config.network.exempt_addresses, [], "{value}");
+    }
+    for value in [r#"["10.0.0.0/8""#, r#"["10.0.0.0/8]"#, "[[10.0.0.0/8]]", "[,]", "[1,,2]"] {
+        assert!(set(value).is_err(), "{value}");
+    }
+    let peers = "[2001:db8::1]:8080,[2001:db8::2]:8080";
+    for value in [peers, r#"["[2001:db8::1]:8080", "[2001:db8::2]:8080"]"#] {
+        let loaded = load_env(&[("OCM_SEED_PEERS", value)]);
+        let given = loaded.map(|loaded| loaded.config.network.seed_peers.len());
+        assert_eq!(given, Ok(2), "{value}");
+    }
+}
+
+#[test]
+fn a_flag_of_a_switch_may_stand_alone() {
+    let command = Overrides::augment_args(Command::new("ocm")).subcommand(Command::new("node"));
+    let loaded = |arguments: &[&str]| {
+        let matches = command.clone().try_get_matches_from(arguments).unwrap();
+        load(&Overrides::from_arg_matches(&matches).unwrap(), &[]).unwrap().config
+    };
+    assert!(!loaded(&["ocm", "node"]).network.upnp);
+    assert!(loaded(&["ocm", "node", "--network-upnp"]).network.upnp);
+    assert!(loaded(&["ocm", "node", "--network-upnp", "--logging-level", "warn"]).network.upnp);
+    assert!(loaded(&["ocm", "node", "--network-upnp", "true"]).network.upnp);
+    assert!(!loaded(&["ocm", "node", "--network-upnp", "false"]).network.upnp);
+    assert!(command.try_get_matches_from(["ocm", "node", "--network-port"]).is_err());
+}
+
+#[test]
 fn each_field_of_the_file_changes_the_configuration() {
     for (variable, value, holds) in VARIABLES {
         let key = KEYS.iter().find(|key| key.env == *variable).unwrap();

@@ -29,6 +29,15 @@ fn an_unknown_name_suggests_the_right_one() {
     ] {
         says(&complaint(load_env(&[(variable, "1")])), &[variable, "did you mean", suggested]);
     }
+    for (given, suggested) in [
+        ("network.exempt", "network.exempt_addresses?"),
+        ("network.external", "network.external_addresses?"),
+        ("network.beacon_host", "network.beacon_hosts?"),
+    ] {
+        says(&complaint(load(&Overrides::new().set(given, "1"), &[])), &[given, suggested]);
+    }
+    let begun = complaint(load_env(&[("OCM_NETWORK_EXEMPT", "1")]));
+    says(&begun, &["did you mean OCM_NETWORK_EXEMPT_ADDRESSES?"]);
     let flags = Overrides::new().set("network.prot", "1");
     says(&complaint(load(&flags, &[])), &["--set network.prot", "did you mean network.port?"]);
 }

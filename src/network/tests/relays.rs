@@ -127,6 +127,35 @@ async fn a_full_relay_says_so_and_its_next_place_is_taken() {
 }
 
 #[tokio::test]
+async fn a_relay_tells_how_many_places_are_taken_and_where_it_is_reached() {
+    let told = |node: &Node| node.network.sources().relaying.unwrap();
+    let limits = RelayLimits { reservations: 2, ..RelayLimits::default() };
+    let host = Node::start(relay(3, Transport::Tcp, limits.clone())).await;
+    let none = "no public address of it is known: peers on other networks cannot use it";
+    let (health, detail) = told(&host);
+    assert_eq!(health, Health::Troubled(none.to_owned()));
+    assert_eq!(detail, format!("0 of 2 places are taken; {none}"));
+    let external = vec!["/dns4/relay.example/tcp/8080".parse().unwrap()];
+    let known = NetworkConfig { external, ..relay(4, Transport::Tcp, limits) };
+    let host = Node::start(known).await;
+    let first = Node::start(guest(1, Transport::Tcp, &host)).await;
+    let second = guest(2, Transport::Tcp, &host);
+    let mut nodes = vec![host, first];
+    announced(&mut nodes, 1).await;
+    assert!(nodes[1].network.sources().relaying.is_none());
+    let one = "1 of 2 places are taken; reached at /dns4/relay.example/tcp/8080";
+    until_state(&mut nodes, |nodes| told(&nodes[0]) == (Health::Working, one.to_owned())).await;
+    nodes.push(Node::start(second).await);
+    announced(&mut nodes, 2).await;
+    let full = Health::Troubled("every place is taken".to_owned());
+    until_state(&mut nodes, |nodes| told(&nodes[0]).0 == full).await;
+    assert!(told(&nodes[0]).1.starts_with("2 of 2"));
+    // Whoever leaves gives its place up.
+    drop(nodes.pop());
+    until_state(&mut nodes, |nodes| told(&nodes[0]) == (Health::Working, one.to_owned())).await;
+}
+
+#[tokio::test]
 async fn whoever_does_not_relay_is_named() {
     let host = Node::start(config(3, Transport::Tcp)).await;
     let guest = Node::start(guest(1, Transport::Tcp, &host)).await;
