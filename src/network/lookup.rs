@@ -44,7 +44,7 @@ pub(super) struct Lookups {
     /// Peers that queries want to speak with, and the queries that may: afterwards they are forgotten.
     wanted: BTreeMap<PeerId, Vec<QueryId>>,
     /// Where those answer that have yet to prove that they are spoken to; connected ones alone.
-    unproved: BTreeMap<PeerId, BTreeSet<Multiaddr>>,
+    unproved: BTreeMap<PeerId, Vec<Multiaddr>>,
     /// How many answered in the last round, once there was one.
     answered: Option<u32>,
     /// Peers that were told of as holding a space and not known before, so far.
@@ -111,8 +111,13 @@ impl Network {
         lookup.trust(name);
         if let Some(addresses) = answers {
             self.route(&name, addresses);
-            // Rounds that led to it went on without it.
-            self.look_up_soon();
+            if self.table.is_known_only_by(peer, &[Source::Lookup]) {
+                // The round that led to it went on without it.
+                let now = self.now_ms();
+                self.lookups.plan.repeat(now);
+            } else {
+                self.look_up_soon();
+            }
         }
     }
 
@@ -259,10 +264,10 @@ impl Network {
                 .iter()
                 .filter_map(parts)
                 .map(|(_, port, transport)| multiaddr(ip, port, transport))
-                .take(told::ADDRESSES)
                 .collect(),
             None => self.connected.dialled_address(peer).cloned().into_iter().collect(),
         };
+        let addresses = addresses.into_iter().take(told::ADDRESSES).collect();
         if self.unproved.contains(peer) {
             self.lookups.unproved.insert(*peer, addresses);
             return;
@@ -276,7 +281,7 @@ impl Network {
     }
 
     /// Lets a peer be asked at these addresses. Returns whether it is one more.
-    fn route(&mut self, name: &libp2p::PeerId, addresses: BTreeSet<Multiaddr>) -> bool {
+    fn route(&mut self, name: &libp2p::PeerId, addresses: Vec<Multiaddr>) -> bool {
         let Some(lookup) = self.lookup() else { return false };
         let mut more = false;
         for address in addresses {

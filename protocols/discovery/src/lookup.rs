@@ -76,6 +76,16 @@ struct Plan {
     began: Option<u64>,
     /// Rounds in a row that found nobody new.
     vain: u32,
+    /// Another round is to follow soon.
+    again: bool,
+}
+
+impl Plan {
+    /// The earliest time of another round: [`LOOKUP_BACKOFF`]'s base after the last began, so that
+    /// nobody makes this node ask more often than that.
+    fn soon(&self, now: u64) -> u64 {
+        self.began.map_or(0, |began| began.saturating_add(LOOKUP_BACKOFF.base_ms)).max(now)
+    }
 }
 
 impl Lookup {
@@ -85,7 +95,7 @@ impl Lookup {
         if self.spaces.contains_key(&space) || self.spaces.len() >= LOOKUP_SPACES {
             return false;
         }
-        self.spaces.insert(space, Plan { next: now, began: None, vain: 0 });
+        self.spaces.insert(space, Plan { next: now, began: None, vain: 0, again: false });
         true
     }
 
@@ -116,6 +126,7 @@ impl Lookup {
         self.under_way = Some((space, now));
         if let Some(plan) = self.spaces.get_mut(&space) {
             plan.began = Some(now);
+            plan.again = false;
         }
         Some(space)
     }
@@ -127,16 +138,27 @@ impl Lookup {
             plan.vain = if found { 0 } else { plan.vain.saturating_add(1) };
             let failures = plan.vain.saturating_sub(1);
             plan.next = now.saturating_add(LOOKUP_BACKOFF.delay(failures, random));
+            if plan.again {
+                plan.next = plan.next.min(plan.soon(now));
+            }
+        }
+    }
+
+    /// Has the last round be followed by another one soon, whether it is over or not: it led to a node
+    /// that could not be asked then. The pauses after that are as long as without it.
+    pub fn repeat(&mut self, now: u64) {
+        let last = self.spaces.values_mut().max_by_key(|plan| plan.began);
+        if let Some(plan) = last.filter(|plan| plan.began.is_some()) {
+            plan.again = true;
+            plan.next = plan.next.min(plan.soon(now));
         }
     }
 
     /// Has every space looked up soon, as after this node has a new address, or there is one more
-    /// node to ask: at once where the last round is [`LOOKUP_BACKOFF`]'s base ago, so that nobody
-    /// makes this node ask more often than that.
+    /// node to ask: at once where the last round is [`LOOKUP_BACKOFF`]'s base ago.
     pub fn hurry(&mut self, now: u64) {
         for plan in self.spaces.values_mut() {
-            let earliest = plan.began.map_or(0, |began| began + LOOKUP_BACKOFF.base_ms);
-            plan.next = plan.next.min(earliest.max(now));
+            plan.next = plan.next.min(plan.soon(now));
             plan.vain = 0;
         }
     }
@@ -219,5 +241,35 @@ mod tests {
         assert_eq!(lookup.due(now), None);
         lookup.hurry(now);
         assert_eq!(lookup.due(now), Some(space(1)));
+    }
+
+    #[test]
+    fn a_round_is_repeated_once_and_its_pauses_grow_all_the_same() {
+        let mut lookup = Lookup::default();
+        lookup.repeat(0);
+        for n in [1, 2] {
+            lookup.add(space(n), u64::from(n));
+            lookup.repeat(0);
+        }
+        let mut began = Vec::new();
+        for now in (0..4 * 60 * 60_000).step_by(1_000) {
+            let Some(of) = lookup.due(now) else { continue };
+            if of == space(1) {
+                began.push(now / 1_000);
+                // Each second round leads to somebody, who can be asked when it is under way or over.
+                if began.len() % 4 == 1 {
+                    lookup.repeat(now);
+                }
+            }
+            lookup.ended(&of, false, now, u64::MAX);
+            if of == space(1) && began.len() % 4 == 3 {
+                lookup.repeat(now);
+            }
+        }
+        let pauses: Vec<u64> = began.windows(2).map(|two| two[1] - two[0]).collect();
+        assert_eq!(pauses[..8], [15, 30, 15, 120, 15, 480, 15, 1200]);
+        assert!(
+            pauses[8..].chunks(2).all(|two| two[0] == 15 && two.get(1).is_none_or(|p| *p == 1200))
+        );
     }
 }
