@@ -169,8 +169,15 @@ async fn strangers_are_left_and_those_who_share_a_space_are_not() {
 
 #[tokio::test]
 async fn who_was_found_is_remembered_when_it_is_gone() {
-    let [s, t, a, b] = Box::pin(with_a_stranger()).await;
-    let (found, stranger, own) = (b.id(), t.id(), a.id());
+    let mut nodes = Box::pin(with_a_stranger()).await;
+    let [stranger, own, found] = [1, 2, 3].map(|n: usize| nodes[n].id());
+    // Whoever came has said where it listens.
+    until_state(&mut nodes, |nodes| {
+        let peers = nodes[2].network.peers();
+        peers.iter().any(|info| info.peer == found && info.agent.is_some())
+    })
+    .await;
+    let [s, t, a, b] = nodes;
     let mut nodes = [s, t, a];
     nodes[2].network.shares_with([found]);
     // It stops.
