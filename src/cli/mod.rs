@@ -268,10 +268,12 @@ pub fn run(
     environment: &Environment,
     io: &mut Io<'_>,
 ) -> Exit {
-    let cli = match Cli::try_parse_from(args) {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let mut cli = match Cli::try_parse_from(&args) {
         Ok(cli) => cli,
         Err(error) => return explain(&error, io),
     };
+    cli.global.overrides = cli.global.overrides.with_settings_of(&args);
     let json = cli.global.json;
     match carry_out(cli, environment, io) {
         Ok(exit) => exit,

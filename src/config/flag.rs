@@ -1,6 +1,7 @@
 //! The flags: `--config FILE`, `--set KEY=VALUE`, and one flag for each key.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
@@ -35,6 +36,28 @@ impl Overrides {
     #[must_use]
     pub fn set(mut self, name: &str, value: impl Into<String>) -> Self {
         self.settings.insert(name.to_owned(), (value.into(), format!("--set {name}")));
+        self
+    }
+
+    /// Adds what `--set` says in these arguments and is not set yet: of one that stands before and
+    /// after the name of a command, the parser keeps only what stands after it.
+    #[must_use]
+    pub(crate) fn with_settings_of(mut self, args: &[OsString]) -> Self {
+        let mut args = args.iter().take_while(|arg| *arg != "--").filter_map(|arg| arg.to_str());
+        let mut missing = Self::new();
+        while let Some(arg) = args.next() {
+            let setting = match arg.strip_prefix("--set") {
+                Some("") => args.next(),
+                Some(rest) => rest.strip_prefix('='),
+                None => None,
+            };
+            if let Some((name, value)) = setting.and_then(|text| split_setting(text).ok())
+                && !self.settings.contains_key(&name)
+            {
+                missing = missing.set(&name, value);
+            }
+        }
+        self.settings.append(&mut missing.settings);
         self
     }
 

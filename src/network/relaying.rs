@@ -98,7 +98,12 @@ impl Network {
                 let why = "peers outside cannot dial it";
                 (format!("{} is told to them, and {why}", outer.join(", ")), Some(why))
             }
-            (false, _) => (format!("reached at {}", outer.join(", ")), None),
+            (false, Reachability::Public(address)) => {
+                (format!("a peer outside reached it at {address}"), None)
+            }
+            (false, Reachability::Unknown) => {
+                (format!("it is at {}, as far as is known", outer.join(", ")), None)
+            }
         };
         let detail = format!("{taken} of {most} places are taken; {reached}");
         Some(match trouble {

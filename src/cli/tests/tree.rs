@@ -1,5 +1,6 @@
 //! The tree of commands, its help and its flags; the configuration.
 
+use std::ffi::OsString;
 use std::path::Path;
 
 use clap::error::ErrorKind;
@@ -8,6 +9,7 @@ use serde_json::Value as Json;
 
 use super::Person;
 use crate::cli::{Cli, Exit};
+use crate::config::Overrides;
 
 #[test]
 fn the_tree_of_commands_is_sound() {
@@ -124,6 +126,42 @@ fn the_configuration_is_shown_checked_and_begun_without_a_node() {
     let named = person.dir.path().join("other.toml");
     let ran = person.run_with(&["--config", named.to_str().unwrap(), "config", "init"], b"");
     assert!(ran.exit == Exit::Done && Path::new(&named).exists(), "{}", ran.errors);
+}
+
+#[test]
+fn settings_before_and_after_a_command_all_hold() {
+    let shown = |args: &[&str]| Person::new().run_with(args, b"");
+    let set = "--set";
+    let ran = shown(&[
+        set,
+        "network.port=9001",
+        "--set=logging.level=warn",
+        set,
+        "network.max_peers=7",
+        "config",
+        set,
+        "network.mdns=false",
+        "show",
+        set,
+        "network.max_peers=8",
+    ]);
+    assert_eq!(ran.exit, Exit::Done, "{}", ran.errors);
+    for line in [
+        "network.port = 9001",
+        "logging.level = \"warn\"",
+        "network.mdns = false",
+        "network.max_peers = 8",
+    ] {
+        assert!(ran.out.lines().any(|shown| shown.starts_with(line)), "{line}: {}", ran.out);
+    }
+    // What follows `--` belongs to another program.
+    let args = ["--set", "a=1", "--", "--set", "b=1"].map(OsString::from);
+    assert_eq!(Overrides::new().with_settings_of(&args), Overrides::new().set("a", "1"));
+    let ran = shown(&[set, "network.port=9001", "config", "show", "--network-port", "9002"]);
+    assert!(ran.out.contains("network.port = 9002"), "{}", ran.out);
+    let ran = shown(&[set, "network.prot=1", "config", "check", set, "network.port=1"]);
+    assert_eq!(ran.exit, Exit::Usage);
+    assert!(ran.errors.contains("network.prot"), "{}", ran.errors);
 }
 
 #[test]

@@ -143,7 +143,7 @@ async fn a_relay_tells_how_many_places_are_taken_and_where_it_is_reached() {
     let mut nodes = vec![host, first];
     announced(&mut nodes, 1).await;
     assert!(nodes[1].network.sources().relaying.is_none());
-    let one = "1 of 2 places are taken; reached at /dns4/relay.example/tcp/8080";
+    let one = "1 of 2 places are taken; it is at /dns4/relay.example/tcp/8080, as far as is known";
     until_state(&mut nodes, |nodes| told(&nodes[0]) == (Health::Working, one.to_owned())).await;
     nodes.push(Node::start(second).await);
     announced(&mut nodes, 2).await;
