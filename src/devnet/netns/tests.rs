@@ -229,12 +229,22 @@ fn a_link_loses_what_it_is_to_and_lets_through_what_it_may() {
     assert_eq!(arrive(&a, "10.1.0.2:9", &b, SENT), SENT);
 }
 
+/// Removes the lasting site of a name, whatever became of the test.
+struct Removed(String);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        let _ = remove(&self.0);
+    }
+}
+
 #[test]
 fn a_lasting_site_is_found_again_until_it_is_removed() {
     if !possible() {
         return;
     }
     let name = format!("ocm-devnet-{}-test", this_process());
+    let _end = Removed(name.clone());
     for was in [false, true] {
         let site = Site::lasting(&name).unwrap();
         let lan = site.lan_called("lan-0").unwrap();
