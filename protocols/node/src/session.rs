@@ -80,7 +80,7 @@ impl Node {
         let (author, now) = (&self.author, self.now);
         let stuck = &self.stuck;
         let held = Held { space: held, store, peer: id, run, stuck, author, terms, now };
-        let room = self.peers.get(&id).map_or(Pace::default().room(), |peer| peer.pace.room());
+        let room = self.room_for(&id);
         let (session, actions) = Session::start(tag, room, &held)?;
         if let Some(shared) = self.shared_mut(id, space) {
             shared.run = Run::Session(Box::new(session));
@@ -215,6 +215,11 @@ impl Node {
         Ok(())
     }
 
+    /// Bytes that one answer of a peer, or one push to it, may have.
+    fn room_for(&self, id: &PeerId) -> u32 {
+        self.peers.get(id).map_or_else(Pace::default, |peer| peer.pace).room()
+    }
+
     /// What is to be pushed of what a peer lacks. What it turned away not long ago is left out, as
     /// if it were not here.
     fn page_to_push(
@@ -225,7 +230,7 @@ impl Node {
         store: &dyn Reader,
     ) -> Result<Page, ReadError> {
         let run = self.shared_mut(id, space).map_or(0, |shared| shared.number);
-        let room = self.peers.get(&id).map_or(Pace::default().room(), |peer| peer.pace.room());
+        let room = self.room_for(&id);
         let not = self.stuck.not_to_push(space, id, ids, run, self.now);
         if not.is_empty() {
             return self.page(space, ids, room, store);
