@@ -25,6 +25,8 @@ struct Responder {
     /// What it sends in the place of some records.
     copies: BTreeMap<RecordId, Vec<u8>>,
     pushed: Vec<RecordId>,
+    /// Bytes of records in each push.
+    pages: Vec<usize>,
     verdict: PushVerdict,
     /// Records that it served, by when.
     served: Vec<(u64, RecordId)>,
@@ -45,6 +47,7 @@ impl Responder {
             records,
             copies: BTreeMap::new(),
             pushed: Vec::new(),
+            pages: Vec::new(),
             verdict: PushVerdict::Refuse,
             served: Vec::new(),
             asked: Vec::new(),
@@ -112,6 +115,7 @@ impl Responder {
                     ocm_record::SignedRecord::decode(bytes).unwrap().id()
                 };
                 self.pushed.extend(records.iter().map(id));
+                self.pages.push(records.iter().map(|record| record.len()).sum());
                 Response::Pushed { verdicts: vec![self.verdict; records.len()] }
             }
             _ => Response::Busy,
@@ -276,6 +280,23 @@ fn more_than_are_listed_move_no_oftener() {
 }
 
 /// The same the other way: of a node that admits little of what is here.
+#[test]
+fn a_peer_that_takes_pushes_quickly_is_pushed_more_at_once() {
+    let mut scribe = Scribe::new(READ_OPEN);
+    let kept: Vec<_> = (0..1500).map(|_| scribe.start(OWNER, &[])).collect();
+    let mut host = scribe.host(OWNER);
+    for some in kept.chunks(1000) {
+        host.import(some.iter().map(VerifiedRecord::encode).collect());
+    }
+    let mut responder = Responder::connect(&mut host, OWNER, &[&scribe.genesis.clone()]);
+    responder.talk(&mut host, &scribe, 10_000);
+    // Its answers are short: what they answer is what fills the link.
+    let first = limits::ROOM_FIRST as usize;
+    let pages = &responder.pages;
+    assert!(pages[0] > first / 2 && pages[0] <= first, "{pages:?}");
+    assert!(pages[1] > first, "{pages:?}");
+}
+
 #[test]
 fn more_than_are_listed_are_pushed_no_oftener() {
     let mut scribe = Scribe::new(READ_OPEN);
